@@ -1,0 +1,60 @@
+# make setup | train | test | test-all | lint | benchmarks | clean
+#
+# PYTHON=python3.12 chooses the interpreter of a new .venv; uv is used where it is installed.
+
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(shell command -v uv 2>/dev/null)
+
+ifdef UV
+    NEW_VENV := $(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+    INSTALL := $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt
+else
+    NEW_VENV := $(PYTHON) -m venv .venv
+    INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+endif
+
+LITGPT := .venv/litgpt
+TESTS := OMP_NUM_THREADS=1 WANDB_MODE=offline $(BIN)/python -m pytest -n auto
+
+.PHONY: setup train test test-all lint benchmarks clean
+
+setup: .venv/installed
+
+train: setup
+	$(BIN)/python train.py
+
+test: lint
+	$(TESTS)
+
+test-all: lint
+	$(TESTS) -m "slow or not slow"
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict src
+
+benchmarks: .venv/installed-benchmarks
+	$(BIN)/python benchmarks/lm_throughput.py
+	$(BIN)/python benchmarks/recurrent_throughput.py
+	$(BIN)/python benchmarks/generate_throughput.py
+
+clean:
+	rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# A stamp is written only after its install has succeeded, so an interrupted one is done again.
+.venv/installed: pyproject.toml constraints.txt
+	@echo "Installing into .venv: one to five minutes, once."
+	$(NEW_VENV)
+	$(INSTALL) -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+.venv/installed-benchmarks: .venv/installed-dev
+	$(INSTALL) -e '.[dev,benchmarks]'
+	$(INSTALL) --no-deps --target $(LITGPT) litgpt==0.5.13
+	@touch $@

@@ -1,0 +1,58 @@
+"""`python -m lmexp <command>`, and `lmexp <command>` once installed."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from lmexp.errors import run_command
+
+COMMANDS = {
+    "train": ("recipe", "train.py with the configuration that comes with lmexp"),
+    "run": ("launch", "start a run from a frozen recipe.yaml"),
+    "plan": ("plan", "what a run would do, before any compute"),
+    "models": ("models", "which architecture does which task"),
+    "evaluate": ("evaluate", "score a split or a file with a trained model"),
+    "generate": ("predict", "continue prompts with a trained model"),
+    "show": ("show", "curves, samples and counts of a run"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if given else 2
+    name, rest = given[0], given[1:]
+    if name not in COMMANDS:
+        print(f"lmexp: {_unknown(name)}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"lmexp.{COMMANDS[name][0]}")
+    if name == "train":
+        status: int = module.main(rest)
+        return status
+    parser = argparse.ArgumentParser(prog=f"lmexp {name}", description=COMMANDS[name][1])
+    module.add_arguments(parser)
+    parsed = parser.parse_intermixed_args(rest)
+    return run_command(lambda: int(module.main(parsed)))
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: lmexp <command> …; lmexp <command> --help says more", "", "commands:", *lines]
+    )
+
+
+def _unknown(name: str) -> str:
+    from lmexp.check import nearest
+
+    return f"there is no command '{name}'{nearest(name, COMMANDS) or '.'} There are " + ", ".join(
+        COMMANDS
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,47 @@
+"""Typed batches. Labels arrive aligned with the logits: collate shifts or masks them, nobody else.
+
+Shapes: B sequences, T tokens.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+IGNORE = -100  # the label of a position where there is nothing to predict; torch's default
+
+
+class TokenBatch(NamedTuple):
+    """Text for a language model, autoregressive or autoencoding."""
+
+    input_ids: Tensor  # (B, T) int64
+    attention_mask: Tensor  # (B, T) bool, True on real tokens; padding is on the right
+    labels: Tensor  # (B, T) int64, IGNORE where there is nothing to predict
+    document_ids: Tensor | None = None  # (B, T) int32, rising along a row; None: one document a row
+
+
+class TrainStep(NamedTuple):
+    """All that one optimizer step learns from."""
+
+    micro_batches: list[TokenBatch]
+    epoch: int
+    step: int  # in the epoch, from 0
+    carries: bool  # whether recurrent state goes on from the step before
+
+
+class EvalBatch(NamedTuple):
+    """Windows to be scored; labels stand at the tokens that count in this window alone."""
+
+    batch: TokenBatch
+    carries: bool  # whether recurrent state goes on from the batch before
+
+
+def move(batch: TokenBatch, device: torch.device) -> TokenBatch:
+    """The batch on a device."""
+    ids = batch.document_ids
+    return TokenBatch(
+        batch.input_ids.to(device),
+        batch.attention_mask.to(device),
+        batch.labels.to(device),
+        ids.to(device) if ids is not None else None,
+    )

@@ -1,0 +1,230 @@
+"""The check of a recipe: straight after composition, before data is touched or torch imported.
+
+Every `_target_` lies under an allowed package and is what its section builds, every key is one of
+its parameters, every value fits the annotation; the architecture builds the network that the task
+needs. A message names file or override, key, value and the nearest right name.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, NoReturn
+
+from annotated_types import Ge, Lt
+
+from lmexp import signatures
+from lmexp.models import article, builds, models_that_build
+from lmexp.origins import COMMAND_LINE, Origins
+from lmexp.rules import check_rules
+from lmexp.signatures import Parameter, Target, UnknownNameError
+from lmexp.targets import allowed_packages, refusal
+from lmexp.values import convert, written
+
+
+class Section(NamedTuple):
+    """What a section of the recipe has to build, and which arguments the code gives to it."""
+
+    what: str
+    fits: Callable[[Target], bool]
+    supplied: frozenset[str] = frozenset()
+
+
+def _has(*methods: str) -> Callable[[Target], bool]:
+    return lambda target: target.methods.issuperset(methods)
+
+
+def _is_a(base: str) -> Callable[[Target], bool]:
+    return lambda target: any(name.endswith(f".{base}") for name in target.ancestors)
+
+
+def _is_at(path: str) -> Callable[[Target], bool]:
+    return lambda target: target.path == path
+
+
+SECTIONS = {
+    "model": Section(
+        "an architecture: a dataclass with decoder(), encoder(), encoder_decoder() or "
+        "autoencoder()",
+        lambda target: target.is_dataclass and bool(builds(target)),
+    ),
+    "task": Section(
+        "a task: a LightningModule with network_kind",
+        lambda target: "network_kind" in target.constants and _is_a("LightningModule")(target),
+        frozenset({"architecture", "vocab", "optimizer", "schedule", "seed", "carries_state"}),
+    ),
+    "tokenizer": Section(
+        "a tokenizer, with fit(), encode(), decode() and state()",
+        _has("fit", "encode", "decode", "state"),
+    ),
+    "data": Section(
+        "a LightningDataModule",
+        _is_a("LightningDataModule"),
+        frozenset({"tokenizer", "seed", "micro_batches", "evaluation"}),
+    ),
+    "data.corpus": Section("a corpus, with pieces()", _has("pieces"), frozenset({"root"})),
+    "data.cleaning": Section("a cleaning, with clean()", _has("clean")),
+    "eval": Section("lmexp.data.EvalWindows", lambda target: target.name == "EvalWindows"),
+    "optimizer": Section(
+        "a torch.optim.Optimizer", _is_a("Optimizer"), frozenset({"params"})
+    ),
+    "schedule": Section(
+        "a schedule, with factor()", _has("factor"), frozenset({"total_steps"})
+    ),
+    "trainer": Section("lmexp.trainer.TrainerSettings", _is_at("lmexp.trainer.TrainerSettings")),
+    "logger": Section(
+        "a mirror of the record, with start(), log() and finish()",
+        _has("start", "log", "finish"),
+    ),
+    "sweep": Section("lmexp.sweep.Sweep", _is_at("lmexp.sweep.Sweep")),
+}  # fmt: skip
+
+
+def _top(
+    name: str | None,
+    seed: Annotated[int, Ge(0), Lt(4_294_967_296)],
+    resume: str | None,
+    init_from: str | None,
+) -> None:
+    """Only its signature is used: the keys of a recipe that are no sections."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`; did you mean 'right'?` if something like it exists, else nothing."""
+    spelled = {right.lower(): right for right in names}
+    close = difflib.get_close_matches(name.lower(), list(spelled), n=1, cutoff=0.6)
+    return f"; did you mean '{spelled[close[0]]}'?" if close else ""
+
+
+def check(
+    recipe: Mapping[str, Any], allow_targets: Sequence[str] = (), origins: Origins | None = None
+) -> None:
+    """Refuse a recipe that cannot run as it is written.
+
+    Args:
+        recipe: frozen: plain, resolved.
+        allow_targets: packages of the user's own.
+        origins: which file gave what, for the messages.
+
+    Raises:
+        ValueError: naming file or override, key, value and what to write instead.
+    """
+    checker = _Checker(origins or Origins([], {}, {}, []), allow_targets)
+    checker.top(recipe)
+    found = {name: checker.section(recipe[name], name) for name in SECTIONS if "." not in name}
+    checker.combination(found["model"], found["task"])
+    check_rules(recipe, found["model"], checker.refuse)
+
+
+class _Checker:
+    def __init__(self, origins: Origins, allow_targets: Sequence[str]) -> None:
+        self.origins = origins
+        self.allow_targets = tuple(allow_targets)
+        self.packages = allowed_packages(allow_targets)
+
+    def refuse(self, key: str, message: str) -> NoReturn:
+        """Raise: where the key came from, then the message."""
+        raise ValueError(f"{self.origins.where(key)}: {message}")
+
+    def top(self, recipe: Mapping[str, Any]) -> None:
+        """The keys of the recipe itself."""
+        sections = [name for name in SECTIONS if "." not in name]
+        target = signatures.find("lmexp.check._top", ("lmexp",))
+        plain = {parameter.name: parameter for parameter in target.parameters}
+        for key, value in recipe.items():
+            if key in plain:
+                self.value(key, value, plain[key])
+            elif key not in sections:
+                names = [*plain, *sections]
+                self.refuse(
+                    key,
+                    f"{self.assigned(key, value)}: a recipe takes no '{key}'"
+                    f"{nearest(key, names) or '.'} It takes {', '.join(names)}.",
+                )
+        for name in sections:
+            if not recipe.get(name):
+                self.refuse(name, f"{name} is missing: choose a file of conf/{name}/ by {name}=…")
+
+    def assigned(self, key: str, value: Any) -> str:
+        """The key, with its value where the user typed both."""
+        if self.origins.where(key) != COMMAND_LINE or isinstance(value, Mapping):
+            return key
+        return f"{key}={written(value)}"
+
+    def section(self, section: Any, path: str) -> Target:
+        """One section with a `_target_`, and those within it."""
+        if not isinstance(section, Mapping) or not isinstance(section.get("_target_"), str):
+            self.refuse(path, f"{path}={written(section)}: it needs keys and a _target_, a class")
+        target = self.target(section["_target_"], path)
+        rule = SECTIONS.get(path)
+        if rule is not None and not rule.fits(target):
+            self.refuse(
+                f"{path}._target_",
+                f"{path}._target_={section['_target_']}: {target.name} is not {rule.what}",
+            )
+        self.keys(section, path, target, rule.supplied if rule else frozenset())
+        return target
+
+    def target(self, name: str, path: str) -> Target:
+        """What a `_target_` leads to, as its source shows it."""
+        key = f"{path}._target_"
+        try:
+            return signatures.find(name, self.packages)
+        except PermissionError as error:
+            self.refuse(key, f"{key}={name} {refusal(name, str(error), self.allow_targets)}")
+        except UnknownNameError as error:
+            near = nearest(name.rpartition(".")[2], error.names)
+            self.refuse(key, f"{key}={name}: {error}{near}")
+
+    def keys(
+        self, section: Mapping[str, Any], path: str, target: Target, supplied: frozenset[str]
+    ) -> None:
+        """Every key is a parameter, every value fits, none is missing."""
+        known = {p.name: p for p in target.parameters if p.name not in supplied}
+        for name, value in section.items():
+            if name == "_target_":
+                continue
+            key = f"{path}.{name}"
+            if name in supplied:
+                self.refuse(key, f"{self.assigned(key, value)}: lmexp itself gives '{name}'")
+            if name not in known and not target.accepts_any:
+                near = nearest(name, [*known, *self.handed_on(section)])
+                self.refuse(
+                    key,
+                    f"{self.assigned(key, value)}: {target.name} takes no '{name}'{near or '.'} "
+                    f"It takes {', '.join(known)}.",
+                )
+            if name in known:
+                self.value(key, value, known[name])
+            if isinstance(value, Mapping) and "_target_" in value:
+                self.section(value, key)
+        for name, parameter in known.items():
+            if parameter.is_required and name not in section:
+                self.refuse(f"{path}._target_", f"{path}.{name} is missing: {target.name} needs it")
+
+    def handed_on(self, section: Mapping[str, Any]) -> list[str]:
+        """Keys that may be written in data and are meant for its corpus."""
+        corpus = section.get("corpus")
+        if not isinstance(corpus, Mapping) or "_target_" not in corpus:
+            return []
+        return [p.name for p in self.target(str(corpus["_target_"]), "data.corpus").parameters]
+
+    def value(self, key: str, value: Any, parameter: Parameter) -> None:
+        """The value is there and fits the annotation."""
+        if value == "???":
+            short = key.replace("data.corpus.", "data.")
+            self.refuse(key, f"{key}=??? has to be given: write {short}=…")
+        try:
+            convert(value, parameter)
+        except ValueError as error:
+            self.refuse(key, f"{key}={written(value)}: {parameter.name} {error}")
+
+    def combination(self, model: Target, task: Target) -> None:
+        """The architecture builds the network that the task asks for."""
+        kind = task.constants["network_kind"]
+        if kind in builds(model):
+            return
+        others = models_that_build(kind, self.origins.folders, self.packages)
+        raise ValueError(
+            f"{self.origins.named('task', task.name)} needs {article(kind)}; "
+            f"{self.origins.named('model', model.name)} builds: {', '.join(builds(model))}. "
+            f"Models that build one: {', '.join(others) or 'none'}."
+        )

@@ -1,0 +1,194 @@
+"""Checkpoints: written atomically, checked when read, made of plain tensors and plain dicts.
+
+A checkpoint is the zip file that torch.save writes, with a SHA-256 of itself as the zip's comment:
+torch.load(path, weights_only=True) reads it without lmexp.
+"""
+
+import hashlib
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.plugins import CheckpointIO
+
+_END_RECORD = 22  # bytes of a zip's last record without comment; its last two are the length
+_MARK = b"lmexp sha256 "
+_COMMENT = len(_MARK) + 64
+
+
+def _sha256(path: Path, length: int) -> "hashlib._Hash":
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while length > 0:
+            block = file.read(min(length, 1 << 20))
+            digest.update(block)
+            length -= len(block)
+            if not block:
+                break
+    return digest
+
+
+def _seal(path: Path) -> None:
+    """Append the checksum of the file as its zip comment, and put all of it on the disk."""
+    size = path.stat().st_size
+    comment = _MARK + _sha256(path, size).hexdigest().encode()
+    with path.open("r+b") as file:
+        file.seek(size - 2)
+        file.write(struct.pack("<H", len(comment)) + comment)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def verify(path: Path) -> None:
+    """Check the file against the checksum that it carries.
+
+    Raises:
+        ValueError: the file is cut short, altered, or no checkpoint of lmexp.
+    """
+    size = path.stat().st_size - _COMMENT
+    with path.open("rb") as file:
+        file.seek(max(size, 0))
+        comment = file.read()
+    if size < _END_RECORD or not comment.startswith(_MARK):
+        raise ValueError(
+            f"{path} is no whole lmexp checkpoint ({size + _COMMENT:,} bytes, no checksum at its "
+            "end): it was cut short or written by another program; use an older checkpoint"
+        )
+    digest = _sha256(path, size - 2)
+    digest.update(b"\0\0")  # the comment's length, zero when the checksum was taken
+    found, expected = digest.hexdigest(), comment[len(_MARK) :].decode(errors="replace")
+    if found != expected:
+        raise ValueError(
+            f"{path} is damaged: its content has SHA-256 {found[:12]}…, it was written with "
+            f"{expected[:12]}…; use an older checkpoint of the run"
+        )
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a file beside `path`, then put it in place: whole or not at all.
+
+    Raises:
+        OSError: it could not be written, the disk is full; what stood at `path` is untouched.
+    """
+    unfinished = path.with_name(path.name + ".tmp")
+    try:
+        write(unfinished)
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def save(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint atomically.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; an older file is untouched.
+    """
+    import torch
+
+    def write(unfinished: Path) -> None:
+        with unfinished.open("wb") as file:
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # torch hides the operating system's error behind its own
+                cause = error.__context__
+                if isinstance(cause, OSError):
+                    raise cause from None
+                raise
+        _seal(unfinished)
+
+    try:
+        write_atomically(path, write)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{path} could not be written ({error.strerror}): the checkpoints that were there are "
+            "untouched; free some space and go on with resume=",
+        ) from error
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Verify and load a checkpoint, its tensors on the CPU.
+
+    Raises:
+        ValueError: damaged, or no checkpoint of lmexp.
+        FileNotFoundError: there is none.
+    """
+    import torch
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: give a run's folder or one of its .ckpt")
+    verify(path)
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    missing = [key for key in ("state_dict", "recipe", "tokenizer") if key not in checkpoint]
+    if missing:
+        raise ValueError(f"{path} holds no {' and no '.join(missing)}: lmexp did not write it")
+    return checkpoint
+
+
+def keep_previous(folder: Path) -> None:
+    """Rename last.ckpt to previous.ckpt, so that the two newest are kept."""
+    last = folder / "last.ckpt"
+    if last.exists():
+        last.replace(folder / "previous.ckpt")
+
+
+def newest_good(run_folder: Path, warn: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint that is whole; None where there is none at all.
+
+    Args:
+        run_folder: of the run.
+        warn: told of each damaged file that was passed over.
+
+    Raises:
+        ValueError: there are checkpoints and all are damaged.
+    """
+    folder = run_folder / "checkpoints"
+    candidates = [folder / "last.ckpt", folder / "previous.ckpt"]
+    candidates += sorted(folder.glob("best-*.ckpt"), key=lambda p: p.stat().st_mtime, reverse=True)
+    present = [path for path in candidates if path.exists()]
+    for path in present:
+        try:
+            verify(path)
+        except ValueError as error:
+            warn(f"{error}; falling back to the next older one")
+        else:
+            return path
+    if present:
+        raise ValueError(
+            f"none of the {len(present)} checkpoints under {folder} is whole: the run cannot be "
+            "resumed; start it anew without resume="
+        )
+    return None
+
+
+class SafeCheckpointIO(CheckpointIO):
+    """Lightning's way to a checkpoint file, through save and read above."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write atomically; see save."""
+        save(checkpoint, Path(path))
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Verify and read; always with weights_only, whatever Lightning asks for."""
+        return read(Path(path))
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint."""
+        Path(path).unlink(missing_ok=True)

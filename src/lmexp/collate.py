@@ -1,0 +1,88 @@
+"""Token streams → typed batches: the only place where labels are shifted or masked.
+
+Shapes: B sequences, T tokens, N tokens of the stream.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lmexp.batch import IGNORE, TokenBatch
+from lmexp.batch_plan import Spans, Starts
+from lmexp.tokenizers import BOS_ID, PAD_ID
+
+Tokens = NDArray[Any]  # (N,) uint16 or uint32, a memory map
+
+
+def collate_windows(
+    tokens: Tokens, starts: Starts, width: int, *, document_mask: bool
+) -> TokenBatch:
+    """Windows of equal width for training.
+
+    The label of a position is the next token of the stream; a document's first token (bos) is
+    predicted by nobody.
+
+    Args:
+        tokens: the stream.
+        starts: (B,) first token each row reads; none gives one row labelled IGNORE throughout.
+        width: T.
+        document_mask: give document_ids; they are None where no row holds a boundary.
+    """
+    if not len(starts):
+        return _nothing(width)
+    size = tokens.itemsize
+    windows: Tokens = np.ndarray(  # every window of the stream: a view, checked against its end
+        (len(tokens) - width, width + 1), tokens.dtype, tokens, strides=(size, size)
+    )
+    rows = windows[starts].astype(np.int64)  # one gather from the memory map
+    input_ids, labels = rows[:, :-1].copy(), rows[:, 1:].copy()
+    document_ids = None
+    if (labels == BOS_ID).any():
+        labels[labels == BOS_ID] = IGNORE
+        document_ids = _document_ids(input_ids) if document_mask else None
+    return TokenBatch(
+        input_ids=torch.from_numpy(input_ids),
+        attention_mask=torch.ones(input_ids.shape, dtype=torch.bool),
+        labels=torch.from_numpy(labels),
+        document_ids=document_ids,
+    )
+
+
+def collate_spans(tokens: Tokens, spans: Spans) -> TokenBatch:
+    """Spans of unequal length for evaluation, padded on the right.
+
+    Positions before a span's scored_from are labelled IGNORE: another span scores them. No span
+    gives one row labelled IGNORE throughout.
+    """
+    if not len(spans.starts):
+        return _nothing(1)
+    shape = len(spans.starts), int(spans.lengths.max())
+    input_ids = np.full(shape, PAD_ID, dtype=np.int64)
+    labels = np.full(shape, IGNORE, dtype=np.int64)
+    columns = zip(*(column.tolist() for column in spans), strict=True)
+    for row, (start, length, scored_from) in enumerate(columns):
+        input_ids[row, :length] = tokens[start : start + length]
+        labels[row, scored_from:length] = tokens[start + scored_from + 1 : start + length + 1]
+    return TokenBatch(
+        input_ids=torch.from_numpy(input_ids),
+        attention_mask=torch.from_numpy(np.arange(shape[1]) < spans.lengths[:, None]),
+        labels=torch.from_numpy(labels),
+    )
+
+
+def _document_ids(input_ids: NDArray[np.int64]) -> torch.Tensor | None:
+    begins = input_ids == BOS_ID
+    if not begins[:, 1:].any():  # the boundary is the last label
+        return None
+    return torch.from_numpy(begins.cumsum(axis=1, dtype=np.int32))
+
+
+def _nothing(width: int) -> TokenBatch:
+    input_ids = torch.full((1, width), PAD_ID)
+    return TokenBatch(
+        input_ids=input_ids,
+        attention_mask=torch.ones_like(input_ids, dtype=torch.bool),
+        labels=torch.full_like(input_ids, IGNORE),
+    )

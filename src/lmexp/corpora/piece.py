@@ -1,0 +1,15 @@
+"""What a corpus yields."""
+
+from typing import Literal, NamedTuple
+
+Split = Literal["train", "val", "test"]
+
+
+class Piece(NamedTuple):
+    r"""Some text of one document: a line with its "\n", or so.
+
+    Pieces of a document follow each other, and together they are its text.
+    """
+
+    text: str
+    document: int  # from 0, rising

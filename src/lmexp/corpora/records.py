@@ -1,0 +1,149 @@
+"""A file's text in parts, with the places where documents begin."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from lmexp.corpora.reading import OnInvalid, RawLine, lines, opened
+
+Document = Literal["file", "line", "blank_line", "split"]
+
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+
+
+class Part(NamedTuple):
+    """A line of text."""
+
+    text: str
+    begins: bool  # a document
+    size: int  # characters of the file that it stands for
+    key: bytes | None  # content of the document that begins, where that is a line or a record
+    flaw: str | None = None  # why it has to be dropped
+
+
+class Record(NamedTuple):
+    """A decoded record, before its text is taken out."""
+
+    value: Any
+    size: int
+    where: str
+    flaw: str | None = None
+
+
+def has_records(path: Path) -> bool:
+    """Whether a file's name says that it holds records."""
+    return _kind(path) in (".json", ".jsonl", ".ndjson")
+
+
+def _kind(path: Path) -> str:
+    return (path.with_suffix("") if path.suffix in (".gz", ".zst") else path).suffix
+
+
+def parts(path: Path, document: Document, text_field: str, on_invalid: OnInvalid) -> Iterator[Part]:
+    """The text of a file; arguments as in TextFiles.
+
+    Raises:
+        ValueError: the file is damaged or not UTF-8, or a record has no text.
+    """
+    if not has_records(path):
+        return _plain_parts(lines(path, on_invalid), document)
+    found = _list_records(path) if _kind(path) == ".json" else _line_records(path, on_invalid)
+    return record_parts(found, text_field, on_invalid, ends_lines=document == "split")
+
+
+def _plain_parts(raw: Iterable[RawLine], document: Document) -> Iterator[Part]:
+    begins, is_blank = True, False
+    for text, flaw in raw:
+        if document == "blank_line" and is_blank and not text.isspace():
+            begins = True  # blank lines belong to the document before them
+        yield Part(text, begins, len(text), text.encode() if document == "line" else None, flaw)
+        begins = document == "line" and text.endswith("\n")
+        is_blank = text.isspace()
+
+
+def _line_records(path: Path, on_invalid: OnInvalid) -> Iterator[Record]:
+    for number, (line, flaw) in enumerate(lines(path, on_invalid), start=1):
+        where = f"{path}, line {number}"
+        if flaw is not None:
+            yield Record(None, len(line), where, flaw)
+        elif not line.isspace():
+            try:
+                value = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"{where} is no JSON: {error}") from error
+            yield Record(value, len(line), where)
+
+
+def _list_records(path: Path) -> Iterator[Record]:
+    with opened(path) as file:
+        try:
+            values = json.loads(file.read())
+        except ValueError as error:
+            raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(values, list):
+        raise ValueError(f"{path} holds no list of records; records one a line are .jsonl")
+    for number, value in enumerate(values, start=1):
+        yield Record(value, 0, f"{path}, record {number}")
+
+
+def record_parts(
+    records: Iterable[Record], text_field: str, on_invalid: OnInvalid, *, ends_lines: bool
+) -> Iterator[Part]:
+    r"""The text of records, line by line; each record begins a document.
+
+    Args:
+        records: decoded.
+        text_field: of a record; its value is a string, or a list of lines.
+        on_invalid: what to do with text that UTF-8 cannot hold.
+        ends_lines: a record without "\n" at its end gets one.
+
+    Raises:
+        ValueError: a record has no text in that field.
+    """
+    for record in records:
+        if record.flaw is not None:
+            yield Part("", True, record.size, b"", record.flaw)
+            continue
+        text, flaw = _encodable(_text(record, text_field), on_invalid, record.where)
+        if ends_lines and text and not text.endswith("\n"):
+            text += "\n"
+        size, key = record.size, text.encode(errors="replace")
+        for number, line in enumerate(_LINE.findall(text)):
+            yield Part(line, not number, size, None if number else key, flaw)
+            size = 0
+
+
+def _text(record: Record, field: str) -> str:
+    if not isinstance(record.value, dict) or field not in record.value:
+        names = ", ".join(record.value) if isinstance(record.value, dict) else "no fields"
+        raise ValueError(
+            f"{record.where} has no '{field}' but {names}: name the field with the text in "
+            "data.corpus.text_field"
+        )
+    value = record.value[field]
+    if isinstance(value, list) and all(isinstance(line, str) for line in value):
+        return "".join(line.removesuffix("\n") + "\n" for line in value)
+    if not isinstance(value, str):
+        raise ValueError(
+            f"{record.where}: '{field}' is {type(value).__name__}, not text or a list of lines: "
+            "name another field in data.corpus.text_field"
+        )
+    return value
+
+
+def _encodable(text: str, on_invalid: OnInvalid, where: str) -> tuple[str, str | None]:
+    if text.isascii():
+        return text, None
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        if on_invalid == "error":
+            raise ValueError(
+                f"{where}: the surrogate \\u{ord(text[error.start]):x} stands alone, which UTF-8 "
+                "cannot hold: correct it, or write data.corpus.on_invalid=drop or replace"
+            ) from error
+        flaw = "invalid UTF-8" if on_invalid == "drop" else None
+        return text.encode("utf-8", "replace").decode(), flaw
+    return text, None

@@ -1,0 +1,48 @@
+"""Where a command ends: a user's mistake is one line on stderr, a mistake of ours a traceback."""
+
+import linecache
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def run_command(command: Callable[[], int]) -> int:
+    """The command's exit status: 2 after a user's mistake, 130 after Ctrl-C.
+
+    A mistake is told from a defect by how it was raised: by a `raise` in lmexp or in a user's own
+    module, or by the operating system.
+    """
+    try:
+        return command()
+    except KeyboardInterrupt:
+        print("lmexp: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, ArithmeticError, OSError) as error:
+        if not isinstance(error, OSError) and not _was_raised_on_purpose(error):
+            raise
+        print(f"lmexp: {one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def one_line(error: BaseException) -> str:
+    """The message without line breaks; of the system's own errors the file first."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _was_raised_on_purpose(error: BaseException) -> bool:
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return False
+    file = traceback.tb_frame.f_code.co_filename
+    if not linecache.getline(file, traceback.tb_lineno).strip().startswith("raise "):
+        return False
+    path = Path(file).resolve()
+    libraries = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
+    return path.is_relative_to(PACKAGE) or not any(map(path.is_relative_to, libraries))

@@ -1,0 +1,148 @@
+"""Commands `train` (from overrides) and `run` (from a frozen recipe)."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lmexp import models
+from lmexp.check import check
+from lmexp.errors import run_command
+from lmexp.origins import Origins, of_file
+from lmexp.recipe import Composition, composition, conf_dir, show
+from lmexp.resume import resumed
+from lmexp.run_folder import (
+    RECIPE,
+    claim,
+    claim_named,
+    give_back,
+    read_recipe,
+    write_recipe,
+)
+
+RUNS = Path("logs", "runs")
+SHOWN_BY_HYDRA = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--hydra-help")
+
+EXAMPLES = """\
+examples:
+  python train.py
+  python train.py model=lstm data=ptb trainer.max_steps=500
+  python train.py -m model=rnn,lstm,gru,transformer seed=1,2,3
+  python train.py resume=logs/runs/<run>
+  python train.py --cfg job                   # the whole configuration, with every key
+"""
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """What `train` and `plan` take."""
+    parser.add_argument("overrides", nargs="*", help="group=file or key=value")
+    parser.add_argument("--config-dir", "-cd", help="a folder with configuration files of your own")
+    parser.add_argument(
+        "--allow-targets",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="let _target_ name classes of a package of your own; repeatable",
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `run`."""
+    parser.add_argument("recipe", type=Path, help="a recipe.yaml")
+    parser.add_argument("--folder", type=Path, help="of the run; else a new one under logs/runs")
+    parser.add_argument("--allow-targets", action="append", default=[], metavar="PACKAGE")
+
+
+def train(arguments: Sequence[str]) -> int:
+    """Command `train`: compose, check, take a folder, run."""
+    if any(argument.split("=")[0] in SHOWN_BY_HYDRA for argument in arguments):
+        return run_command(lambda: _show(arguments))
+    parser = argparse.ArgumentParser(
+        prog="python train.py" if Path(sys.argv[0]).name == "train.py" else "lmexp train",
+        description="Train a language model: any architecture, any data, by name.",
+        epilog=_groups() + EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_overrides(parser)
+    parser.add_argument("--multirun", "-m", action="store_true", help="run every combination")
+    parser.add_argument("--cfg", "-c", metavar="job", help="print the configuration")
+    args = parser.parse_intermixed_args(arguments)
+    return run_command(lambda: _train(args))
+
+
+def _groups() -> str:
+    lines = [
+        f"  {path.name}={'|'.join(models.choices(path.name, [conf_dir()]))}"
+        for path in sorted(conf_dir().iterdir())
+        if path.is_dir()
+    ]
+    return "groups:\n" + "\n".join(lines) + "\n\n"
+
+
+def _show(arguments: Sequence[str]) -> int:
+    show(arguments)
+    return 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    if args.multirun:
+        from lmexp.sweep import sweep
+
+        return sweep(args.overrides, args.config_dir, args.allow_targets)
+    composed = composition(args.overrides, args.config_dir, args.allow_targets)
+    if composed.recipe.get("resume") is not None:
+        recipe, folder = resumed(composed)
+        origins = of_file(folder / RECIPE, recipe)
+        return _start(recipe, composed.allow_targets, origins, lambda: folder)
+    return _start(
+        composed.recipe, composed.allow_targets, composed.origins, lambda: _new_folder(composed)
+    )
+
+
+def _new_folder(composed: Composition) -> Path:
+    chosen = composed.folders.get("hydra.run.dir")
+    return claim_named(Path(chosen)) if chosen else claim(RUNS / composed.recipe["name"])
+
+
+def main(args: argparse.Namespace) -> int:
+    """Command `run`: a frozen recipe as it stands."""
+    recipe = read_recipe(args.recipe)
+    chosen: Path | None = args.folder
+
+    def folder() -> Path:
+        if chosen is None:
+            return claim(RUNS / (recipe.get("name") or "run"))
+        chosen.mkdir(parents=True, exist_ok=True)
+        if (chosen / "metrics.jsonl").exists() and "LOCAL_RANK" not in os.environ:
+            raise FileExistsError(
+                f"{chosen} holds a run already: go on with it by python train.py resume={chosen}"
+            )
+        return chosen
+
+    return _start(recipe, args.allow_targets, of_file(args.recipe, recipe), folder)
+
+
+def _start(
+    recipe: dict[str, Any],
+    allow_targets: Sequence[str],
+    origins: Origins,
+    take_folder: Callable[[], Path],
+) -> int:
+    """Check, take the folder before torch is imported, check what needs torch, run."""
+    check(recipe, allow_targets, origins)
+    folder = take_folder()
+    is_new = not any(folder.iterdir())
+    try:
+        from lmexp.trial import build_sizes
+
+        build_sizes(recipe, allow_targets, origins)
+    except BaseException:
+        if is_new:
+            give_back(folder)
+        raise
+    write_recipe(recipe, folder)
+    from lmexp.train import run as run_recipe
+
+    return run_recipe(recipe, folder, allow_targets=tuple(allow_targets))

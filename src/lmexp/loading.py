@@ -1,0 +1,84 @@
+"""From a checkpoint to something that can be used: `lmexp.load`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lmexp import checkpoint as checkpoints
+from lmexp import tokenizers
+from lmexp.build import build_task, vocab_of
+from lmexp.networks.interface import Vocab
+from lmexp.run_folders import newest_run
+
+
+class Loaded(NamedTuple):
+    """A trained network with all that belongs to it."""
+
+    recipe: dict[str, Any]
+    tokenizer: Any
+    vocab: Vocab
+    task: Any  # in evaluation mode, on the CPU; holds the averaged weights if the run kept such
+    network: Any  # the task's
+    step: int  # optimizer steps that it was trained for
+    path: Path  # the checkpoint's file
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint that a path stands for: itself, or a run's best, or its newest good one.
+
+    Args:
+        path: a checkpoint, a run folder, or a folder of runs (the newest in it counts).
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: there are some and all are damaged.
+    """
+    path = Path(path)
+    if path.is_file() and path.suffix == ".ckpt":
+        return path
+    run = newest_run(path)
+    best = run / "checkpoints" / "best.ckpt"
+    if best.exists():
+        return best
+    newest = checkpoints.newest_good(run, warn=lambda text: print(text, file=sys.stderr))
+    if newest is None:
+        raise FileNotFoundError(
+            f"{run} holds no checkpoint yet (looked for checkpoints/*.ckpt in it): "
+            f"train it first, or go on with resume={run}"
+        )
+    return newest
+
+
+def load(path: str | Path, allow_targets: Sequence[str] = ()) -> Loaded:
+    """A network that can be evaluated, generated from or looked at; needs the checkpoint alone.
+
+    Args:
+        path: see find_checkpoint.
+        allow_targets: packages of your own that the recipe may name; never taken from the file.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint.
+        ValueError: it is damaged, or its weights do not fit the network of its recipe.
+        PermissionError: its recipe names code outside the allowed packages.
+    """
+    file = find_checkpoint(path)
+    saved = checkpoints.read(file)
+    recipe = saved["recipe"]
+    tokenizer = tokenizers.from_state(saved["tokenizer"])
+    vocab = vocab_of(tokenizer)
+    task = build_task(recipe, vocab, None, allow_targets)
+    try:
+        task.load_state_dict(saved["state_dict"])
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise ValueError(
+            f"{file} holds the weights of another network than its recipe's "
+            f"({recipe['model']['_target_']}): {first}"
+        ) from None
+    training = saved["training"]
+    if task.average is not None:
+        task.average.restore(training["average"])
+        task.put_average_in()
+    task.eval()
+    return Loaded(recipe, tokenizer, vocab, task, task.network, training["steps_done"], file)

@@ -1,0 +1,167 @@
+"""Losses as sums and counts: dividing is left to whoever knows the whole step.
+
+Shapes: B sequences, T tokens, N positions with a label, D model width, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lmexp.batch import IGNORE
+
+CHUNK_LOGITS = 2**23  # float32 logits alive at a time: 32 MB
+
+
+@dataclass(frozen=True)
+class NllSum:
+    """Sums over the predicted tokens of a batch, in nats."""
+
+    nll: Tensor  # float32, with label smoothing: what is trained on, the only one with a gradient
+    count: Tensor  # int64, predicted tokens
+    plain: Tensor  # float32, without smoothing: exp(plain / count) is the perplexity
+    correct: Tensor  # int64, tokens that were the likeliest
+
+
+def token_nll(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Mean negative log-likelihood per predicted token, with label smoothing.
+
+    The reference token keeps 1 - smoothing of the target mass; the rest is spread evenly over all V
+    tokens (Szegedy et al. 2016, section 7). Positions labelled IGNORE count neither in the sum nor
+    in the mean. Computed in float32 whatever the dtype of the logits: bfloat16 carries only 8
+    significant bits.
+
+    Args:
+        logits: (B, T, V), unnormalised.
+        labels: (B, T) int64.
+        smoothing: in [0, 1). 0.1 in Vaswani et al. 2017, section 5.4.
+
+    Returns:
+        Scalar float32, in nats per token. exp() of it is the perplexity if smoothing is 0.
+
+    Raises:
+        ValueError: logits and labels disagree on (B, T).
+    """
+    if logits.shape[:2] != labels.shape:
+        raise ValueError(
+            f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} disagree on (B, T): "
+            "labels must be as long as the network's output, shifted by the data module"
+        )
+    return F.cross_entropy(
+        logits.flatten(0, 1).float(),
+        labels.flatten(),
+        ignore_index=IGNORE,
+        label_smoothing=smoothing,
+    )
+
+
+def projected_nll(
+    hidden: Tensor, weight: Tensor, labels: Tensor, *, smoothing: float = 0.0
+) -> NllSum:
+    """Summed negative log-likelihood of labels under the logits hidden @ weight.T.
+
+    token_nll(hidden @ weight.T, labels) times the count, without ever holding all logits: chunk by
+    chunk the loss and, where it is required, the gradient by hidden and weight are computed at
+    once. Only positions with a label are multiplied with the vocabulary. Matrix products take the
+    autocast dtype, log-softmax and the sums float32. No second derivative.
+
+    Args:
+        hidden: (B, T, D).
+        weight: (V, D), of the output layer.
+        labels: (B, T) int64, IGNORE where there is nothing to predict.
+        smoothing: as in token_nll.
+
+    Raises:
+        ValueError: hidden and labels disagree on (B, T), or hidden and weight on D.
+    """
+    if hidden.shape[:2] != labels.shape:
+        raise ValueError(
+            f"hidden {tuple(hidden.shape)} and labels {tuple(labels.shape)} disagree on (B, T): "
+            "labels must be as long as the network's output, shifted by the data module"
+        )
+    if hidden.shape[-1] != weight.shape[-1]:
+        raise ValueError(
+            f"hidden {tuple(hidden.shape)} and weight {tuple(weight.shape)} disagree on D: "
+            "give the weight of the network's own output layer"
+        )
+    hidden, labels = hidden.flatten(0, 1), labels.flatten()
+    is_predicted = labels != IGNORE
+    count = is_predicted.sum()
+    if count < labels.numel():
+        hidden, labels = hidden[is_predicted], labels[is_predicted]
+    wants = (
+        torch.is_grad_enabled() and hidden.requires_grad,
+        torch.is_grad_enabled() and weight.requires_grad,
+    )
+    nll, plain, correct = _ProjectedNll.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        hidden, weight, labels, smoothing, wants
+    )
+    return NllSum(nll, count, plain, correct)
+
+
+class _ProjectedNll(torch.autograd.Function):
+    """The sums over (N, D) hidden states, and their gradients, computed in the forward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        labels: Tensor,
+        smoothing: float,
+        wants: tuple[bool, bool],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums of nll, plain nll and hits; wants: whether hidden, weight need their gradients."""
+        dtype = _product_dtype(hidden)
+        ctx.dtypes = (hidden.dtype, weight.dtype)
+        hidden, weight = hidden.to(dtype), weight.to(dtype)
+        vocab_size = weight.shape[0]
+        by_hidden = torch.empty_like(hidden) if wants[0] else None
+        by_weight = torch.zeros_like(weight, dtype=torch.float32) if wants[1] else None
+        plain = hidden.new_zeros((), dtype=torch.float32)
+        uniform = plain.clone()  # nll under a uniform target, what smoothing mixes in
+        correct = labels.new_zeros(())
+        rows = max(1, CHUNK_LOGITS // vocab_size)
+        for first in range(0, len(labels), rows):
+            part, label = hidden[first : first + rows], labels[first : first + rows, None]
+            logs = torch.log_softmax(part @ weight.t(), dim=-1, dtype=torch.float32)
+            plain -= logs.gather(1, label).sum()
+            correct += (logs.argmax(dim=-1, keepdim=True) == label).sum()
+            if smoothing:
+                uniform -= logs.mean(dim=-1).sum()
+            if not any(wants):
+                continue
+            by_logits = logs.exp_()  # softmax - target, in the memory of the log-softmax
+            if smoothing:
+                by_logits -= smoothing / vocab_size
+            by_logits.scatter_add_(
+                1, label, by_logits.new_full((1, 1), smoothing - 1).expand_as(label)
+            )
+            by_logits = by_logits.to(dtype)
+            if by_hidden is not None:
+                torch.mm(by_logits, weight, out=by_hidden[first : first + rows])
+            if by_weight is not None:
+                by_weight += by_logits.t() @ part
+        ctx.save_for_backward(by_hidden, by_weight)
+        ctx.mark_non_differentiable(plain, correct)
+        return (1 - smoothing) * plain + smoothing * uniform, plain, correct
+
+    @staticmethod
+    def backward(
+        ctx: Any, scale: Tensor, *_: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        """The gradients that forward left, times that of the sum."""
+        by_hidden, by_weight = (
+            None if gradient is None else gradient.to(dtype) * scale
+            for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        )
+        return by_hidden, by_weight, None, None, None
+
+
+def _product_dtype(tensor: Tensor) -> torch.dtype:
+    """What autocast would multiply this tensor in."""
+    if torch.is_autocast_enabled(tensor.device.type):
+        return torch.get_autocast_dtype(tensor.device.type)
+    return tensor.dtype

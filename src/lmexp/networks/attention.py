@@ -1,0 +1,171 @@
+"""Multi-head self-attention (Vaswani et al. 2017, section 3.2), with grouped queries and a cache,
+and the layer around it.
+
+Shapes: B sequences, T tokens, S tokens that can be seen, D model width, H query heads, G key and
+value heads, K width of a head.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lmexp.networks.cache import LayerCache
+from lmexp.networks.layers import Activation, FeedForward, Norm, Rotation, make_norm, rotate
+
+EXPLICIT_LENGTH = 512  # SDPA's CPU kernel in bfloat16 takes 2.2 times as long up to here
+
+
+class SelfAttention(nn.Module):
+    """Queries, keys and values in one product; scaled dot products; one product out.
+
+    Args:
+        d_model: D.
+        num_heads: H, of width K = D / H.
+        num_kv_heads: G; each serves H / G query heads (Ainslie et al. 2023).
+        bias: of both linear layers.
+    """
+
+    def __init__(self, d_model: int, num_heads: int, num_kv_heads: int, *, bias: bool) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.num_kv_heads = num_kv_heads
+        self.head_width = d_model // num_heads
+        self.qkv = nn.Linear(d_model, (num_heads + 2 * num_kv_heads) * self.head_width, bias=bias)
+        self.out = nn.Linear(d_model, d_model, bias=bias)
+
+    def forward(
+        self,
+        x: Tensor,
+        bias: Tensor | None,
+        turn: Rotation | None,
+        cache: LayerCache | None = None,
+    ) -> Tensor:
+        """Attend within x and, with a cache, to all that was read before.
+
+        Args:
+            x: (B, T, D).
+            bias: broadcastable to (B, 1, T, S), added to the scores. None: each token sees those
+                before it and itself; tokens after the first of a cache need one, unless T is 1.
+            turn: rotary positions of x; None: x knows its positions.
+            cache: where the keys and values of x are written, changed in place.
+
+        Returns:
+            (B, T, D).
+        """
+        query, key, value = self._project(x, turn)
+        if cache is not None:
+            key, value = cache.write(key, value)
+        mixed = attend(query, key, value, bias, is_causal=bias is None and x.shape[1] > 1)
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return out
+
+    def _project(self, x: Tensor, turn: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, D) -> queries (B, H, T, K), keys and values (B, G, T, K)."""
+        heads, groups = self.num_heads, self.num_kv_heads
+        mixed = self.qkv(x).unflatten(-1, (-1, self.head_width))  # (B, T, H + 2G, K)
+        if turn is None:
+            query, key, value = torch.split(mixed, [heads, groups, groups], dim=2)
+        else:
+            both, value = torch.split(mixed, [heads + groups, groups], dim=2)
+            query, key = torch.split(rotate(both, turn), [heads, groups], dim=2)
+        return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention and feed-forward layer, each with its norm and residual connection.
+
+    Args: those of Transformer.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        num_kv_heads: int,
+        d_ff: int,
+        activation: Activation,
+        norm: Norm,
+        norm_first: bool,
+        dropout: float,
+        bias: bool,
+    ) -> None:
+        super().__init__()
+        self.norm_first = norm_first
+        self.attention_norm = make_norm(norm, d_model, bias=bias)
+        self.attention = SelfAttention(d_model, num_heads, num_kv_heads, bias=bias)
+        self.feed_forward_norm = make_norm(norm, d_model, bias=bias)
+        self.feed_forward = FeedForward(d_model, d_ff, activation, bias=bias)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        bias: Tensor | None,
+        turn: Rotation | None,
+        cache: LayerCache | None = None,
+    ) -> Tensor:
+        """(B, T, D) -> (B, T, D); the other arguments as in SelfAttention."""
+        if self.norm_first:
+            x = x + self.dropout(self.attention(self.attention_norm(x), bias, turn, cache))
+            x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        else:
+            x = self.attention_norm(x + self.dropout(self.attention(x, bias, turn, cache)))
+            x = self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+        return x
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, is_causal: bool
+) -> Tensor:
+    """softmax(query key' / sqrt(K) + bias) value, for each head.
+
+    On a CPU in bfloat16 a bias that is a Tensor gets the explicit products: two batched matrix
+    products on bfloat16 units beat SDPA's kernel there. Everything else goes to SDPA.
+
+    Args:
+        query: (B, H, T, K).
+        key: (B, G, S, K); query heads h * H/G ... (h + 1) * H/G - 1 share head h.
+        value: (B, G, S, K).
+        bias: broadcastable to (B, H, T, S), in the dtype of the scores; None: add nothing.
+        is_causal: position t sees 0..t; only without a bias.
+
+    Returns:
+        (B, H, T, K).
+    """
+    group = query.shape[1] // key.shape[1]
+    if bias is None or not prefers_explicit(query.device, query.dtype, key.shape[2]):
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask=bias, is_causal=is_causal, enable_gqa=group > 1
+        )
+    if group > 1:
+        key, value = (x.repeat_interleave(group, dim=1) for x in (key, value))
+    scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2)) + bias
+    return torch.matmul(scores.softmax(dim=-1), value)
+
+
+def prefers_explicit(device: torch.device, dtype: torch.dtype, length: int) -> bool:
+    """Whether the explicit products beat SDPA."""
+    return device.type == "cpu" and dtype == torch.bfloat16 and length <= EXPLICIT_LENGTH
+
+
+def causal_bias(
+    length: int, document_ids: Tensor | None, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """0 where position t may look, -inf elsewhere: at 0..t, and at its own document only.
+
+    Args:
+        length: T.
+        document_ids: (B, T), or None: one document a row.
+        device: of the result.
+        dtype: of the scores.
+
+    Returns:
+        (T, T), or (B, 1, T, T) with documents. Every position sees itself: no row is all -inf.
+    """
+    bias = torch.full((length, length), -math.inf, device=device, dtype=dtype).triu_(1)
+    if document_ids is None:
+        return bias
+    others = document_ids.unsqueeze(-1) != document_ids.unsqueeze(-2)  # (B, T, T)
+    return bias.masked_fill(others, -math.inf).unsqueeze(1)

@@ -1,0 +1,28 @@
+"""Floating-point operations of a training step, counted from sizes."""
+
+from torch import nn
+
+from lmexp.networks.attention import SelfAttention
+
+
+def flops_per_token(network: nn.Module, length: int) -> int:
+    """Floating-point operations a token, forward and backward, matrix products alone.
+
+    A weight of a matrix product costs one multiplication and one addition forward and twice that
+    backward: 6 in all. Scores and mixing cost 4 D a token and token seen, thrice again; causal
+    attention is counted in full, as usual (Chowdhery et al. 2022, appendix B): 6N + 12 L D T.
+    Embeddings are looked up, not multiplied: they count as part of a tied output layer only.
+
+    Args:
+        network: any module; its linear and recurrent layers and its self-attention are counted.
+        length: T, tokens in a sequence.
+    """
+    flops = 0
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            flops += 6 * module.weight.numel()
+        elif isinstance(module, nn.RNNBase):
+            flops += 6 * sum(weight.numel() for weight in module.parameters() if weight.dim() == 2)
+        elif isinstance(module, SelfAttention):
+            flops += 12 * module.num_heads * module.head_width * length
+    return flops

@@ -1,0 +1,102 @@
+"""What a network and an architecture look like to the tasks.
+
+A network is a plain nn.Module: tensors in, tensors out. An architecture is a frozen dataclass of
+sizes with as many of these methods as make sense for it:
+
+    decoder(vocab) -> Decoder
+    encoder(vocab) -> Encoder
+    encoder_decoder(source_vocab, target_vocab) -> EncoderDecoder
+    autoencoder(vocab) -> Autoencoder
+
+Shapes: B sequences, T tokens, D model width, V vocabulary.
+"""
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+State = Any  # what a decoder remembers between steps: a (nested) tuple of tensors, never a config
+
+
+class Vocab(NamedTuple):
+    """What a network has to know of a tokenizer."""
+
+    size: int  # V, the reserved ids included
+    pad_id: int
+    bos_id: int
+    eos_id: int
+    mask_id: int
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """Predicts each token from those before it.
+
+    `document_ids` (B, T) rises along a row of packed documents: a position sees its own document
+    only, and positions count from its document's start. Padding is on the right.
+    """
+
+    output: nn.Linear  # D -> V, no bias; often tied to the embedding
+
+    def hidden(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        document_ids: Tensor | None = None,
+    ) -> Tensor:
+        """(B, T) token ids -> (B, T, D); position t sees ids 0..t. forward is output(hidden)."""
+        ...
+
+    def __call__(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        document_ids: Tensor | None = None,
+    ) -> Tensor:
+        """(B, T) token ids -> (B, T, V) logits."""
+        ...
+
+
+@runtime_checkable
+class StepDecoder(Decoder, Protocol):
+    """A decoder that generates without reading its prefix again.
+
+    A decoder without these three methods is generated from by whole forward passes.
+    """
+
+    def start(self, memory: Any | None = None) -> State:
+        """State before the first token; memory: what an encoder left, None for a language model."""
+        ...
+
+    def step(
+        self, ids: Tensor, state: State, attention_mask: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Read n more tokens a row -> (B, V) logits after each row's last real one, and the state.
+
+        Args:
+            ids: (B, n); the whole prompt first, one column at a time afterwards.
+            state: from start or the previous step.
+            attention_mask: (B, n) bool, True on real tokens, padding on the right; rows may differ
+                in length. None: all real.
+        """
+        ...
+
+    def reorder(self, state: State, rows: Tensor) -> State:
+        """The state of the given rows (R,) int64: repeats allowed, as beam search needs."""
+        ...
+
+
+@runtime_checkable
+class CarryingDecoder(Decoder, Protocol):
+    """A decoder whose state can be carried from one training window to the next."""
+
+    def hidden_carried(
+        self, input_ids: Tensor, state: State | None, document_ids: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """(B, T) ids -> (B, T, D) and the state after the last column; None starts from zero.
+
+        Where document_ids changes along a row the state starts from zero again. Column 0 goes on
+        from `state`: whoever carries it zeroes the rows that begin a new document. The state is a
+        tuple of (num_layers, B, D) tensors, not detached.
+        """
+        ...

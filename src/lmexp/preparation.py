@@ -1,0 +1,148 @@
+"""From a corpus to a fitted tokenizer and token stores, each found in the cache or built once."""
+
+import hashlib
+import inspect
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from lmexp import tokenizers
+from lmexp.cache import built, cache_folder
+from lmexp.packing import FORMAT, EmptyTextError, Frame, Piece, TokenStore, write_store
+from lmexp.tokenizers import Tokenizer
+
+Split = Literal["train", "val", "test"]
+_ANNOUNCE_SECONDS = 10
+_ANNOUNCE_PIECES = 4096  # looks at the clock that often
+
+
+class Corpus(Protocol):
+    """What yields the text of a split."""
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Lines dropped by the last reading, by reason."""
+        ...
+
+    @property
+    def is_stream(self) -> bool:
+        """One continuous text, without ends of documents."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where the files were found."""
+        ...
+
+    def pieces(self, split: Split) -> Iterator[Any]:
+        """The text, line by line or so; see packing.Piece."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Hash of the files and of all settings that change the text."""
+        ...
+
+
+class Cleaning(Protocol):
+    """What changes or drops text; its repr names all its settings."""
+
+    def clean(self, pieces: Iterator[Any], counts: Counter[str]) -> Iterator[Any]:
+        """The pieces that stay; counts what does not, by reason."""
+        ...
+
+
+class Preparation:
+    """Reads a corpus, cleaned, into the cache.
+
+    Args:
+        corpus: what to read.
+        cleaning: applied to every split.
+        announce: told what takes long, every ten seconds.
+    """
+
+    def __init__(
+        self, corpus: Corpus, cleaning: Cleaning, announce: Callable[[str], None] | None = None
+    ) -> None:
+        self.corpus = corpus
+        self.cleaning = cleaning
+        self.data_hash = _hash(corpus.fingerprint(), repr(cleaning), corpus.is_stream)
+        self._announce = announce or (lambda _: None)
+
+    def tokenizer(self, unfitted: Tokenizer) -> Tokenizer:
+        """The tokenizer, fitted on the training split alone.
+
+        Raises:
+            ValueError: the training split has no text.
+        """
+
+        def write(folder: Path) -> None:
+            unfitted.fit(self._training_texts)
+            folder.mkdir(parents=True)
+            tokenizers.save(unfitted, folder / "tokenizer.json")
+
+        key = _hash(self.data_hash, settings(unfitted))
+        return tokenizers.load(built(cache_folder() / "tokenizers" / key, write) / "tokenizer.json")
+
+    def store(self, split: Split, tokenizer: Tokenizer) -> TokenStore:
+        """The tokens of a split.
+
+        Raises:
+            ValueError: the split has no text.
+        """
+        folder = cache_folder() / "tokens" / _hash(self.data_hash, split, tokenizer.hash())
+        frame = document_frame(self.corpus.is_stream)
+
+        def write(folder: Path) -> None:
+            write_store(folder, lambda drops: self._pieces(split, drops), tokenizer, frame)
+
+        try:
+            return TokenStore(built(folder, write))
+        except EmptyTextError as error:
+            raise self._is_empty(split, error) from error
+
+    def _training_texts(self) -> Iterator[str]:
+        dropped: Counter[str] = Counter()
+        is_empty = True
+        for piece in self._pieces("train", dropped):
+            is_empty = is_empty and not piece.text
+            yield piece.text
+        if is_empty:
+            raise self._is_empty("train", EmptyTextError.of(dropped))
+
+    def _is_empty(self, split: Split, error: EmptyTextError) -> ValueError:
+        share = "" if split == "train" else f", for example data.corpus.{split}_fraction=0.05"
+        return ValueError(
+            f"the {split} split of {self.corpus.source} is empty ({error}): give it text{share}"
+        )
+
+    def _pieces(self, split: Split, dropped: Counter[str]) -> Iterator[Piece]:
+        then = time.monotonic()
+        pieces = self.cleaning.clean(self.corpus.pieces(split), dropped)
+        for number, piece in enumerate(pieces, start=1):
+            yield piece
+            if number % _ANNOUNCE_PIECES or time.monotonic() - then < _ANNOUNCE_SECONDS:
+                continue
+            then = time.monotonic()
+            self._announce(f"preparing {split}: {number:,} lines read")
+        dropped.update(self.corpus.counts)
+
+
+def document_frame(is_stream: bool) -> Frame:
+    """Reserved ids around a document; a continuous text has no end."""
+    eos_id = None if is_stream else tokenizers.EOS_ID
+    return Frame(tokenizers.BOS_ID, eos_id, tokenizers.UNK_ID)
+
+
+def settings(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Class and constructor arguments of a tokenizer."""
+    kind = type(tokenizer)
+    arguments = {name: getattr(tokenizer, name) for name in inspect.signature(kind).parameters}
+    return {"class": f"{kind.__module__}.{kind.__qualname__}", **arguments}
+
+
+def _hash(*parts: Any) -> str:
+    text = json.dumps([FORMAT, *parts], sort_keys=True, default=list)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,101 @@
+"""Going on with a run: its own recipe, and of what the user typed only what changes no result."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lmexp.recipe import Composition
+from lmexp.run_folder import RECIPE, read_recipe
+from lmexp.run_folders import newest_run
+
+# Where it runs, how long, how often it reports. Everything else would make it another experiment.
+HARMLESS = (
+    *(
+        f"trainer.{key}"
+        for key in (
+            "accelerator", "devices", "strategy", "precision", "compile", "threads", "max_steps",
+            "max_epochs", "max_time", "validate_every_steps", "checkpoint_every_steps",
+            "log_every_steps", "keep_best",
+        )
+    ),
+    "data.num_workers",
+    "logger",
+)  # fmt: skip
+IGNORED = ("resume", "sweep", "allow_targets", "hydra")
+
+
+class Resumed(NamedTuple):
+    """A run to go on with."""
+
+    recipe: dict[str, Any]
+    folder: Path
+
+
+def resumed(composition: Composition) -> Resumed:
+    """The run that `resume=` names, with the overrides that were typed beside it.
+
+    Raises:
+        FileNotFoundError: there is no such run.
+        ValueError: an override would change what is learnt; names both values.
+    """
+    path = Path(str(composition.recipe["resume"]))
+    folder = newest_run(path)
+    if path.suffix == ".ckpt" and path.name != "last.ckpt":
+        raise ValueError(
+            f"resume={path}: a run goes on from its newest checkpoint, with all that was written "
+            f"after others thrown away: write resume={folder}"
+        )
+    stored = read_recipe(folder / RECIPE)
+    recipe = copy.deepcopy(stored)
+    for typed, line in composition.typed.items():
+        if typed.split(".")[0] in IGNORED:
+            continue
+        for key in _keys(typed, composition):
+            wanted, had = _get(composition.recipe, key), _get(stored, key)
+            if any(f"{key}.".startswith(f"{harmless}.") for harmless in HARMLESS):
+                _set(recipe, key, wanted)
+            elif wanted != had:
+                raise ValueError(
+                    f"command line: {line} asks for {key}={wanted}, and {folder} began with "
+                    f"{key}={had}: leave it out to go on with that run, or leave resume= out to "
+                    "begin another"
+                )
+    return Resumed(recipe, folder)
+
+
+def _keys(typed: str, composition: Composition) -> list[str]:
+    """The keys of a recipe that an override decides; a chosen file decides those it holds."""
+    if typed == "logger":
+        return ["logger"]
+    if typed in composition.origins.overrides:
+        return [typed]
+    choice = f"/{typed}/{composition.origins.choices.get(typed)}.yaml"
+    return [
+        key
+        for layer in composition.origins.layers
+        if layer.label.endswith(choice)
+        for key in _leaves(layer.content, layer.package)
+        if not key.startswith(("defaults", "allow_targets"))
+    ]
+
+
+def _leaves(content: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*path, key))
+        else:
+            yield ".".join((*path, key))
+
+
+def _get(recipe: Any, key: str) -> Any:
+    for part in key.split("."):
+        recipe = recipe.get(part) if isinstance(recipe, Mapping) else None
+    return recipe
+
+
+def _set(recipe: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        recipe = recipe[part]
+    recipe[last] = value

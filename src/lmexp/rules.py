@@ -1,0 +1,128 @@
+"""Rules between the sections of a recipe, which no single annotation can say."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from lmexp.signatures import Target
+from lmexp.values import written
+
+Refuse = Callable[[str, str], NoReturn]  # the key, the message without the place
+
+
+def carries_state(model: Target) -> bool:
+    """Whether networks of this architecture carry state from window to window."""
+    return bool(model.constants.get("carries_state"))
+
+
+def check_rules(recipe: Mapping[str, Any], model: Target, refuse: Refuse) -> None:
+    """Refuse sections that are right alone and wrong together."""
+    if recipe["init_from"] is not None:
+        refuse(
+            "init_from",
+            f"init_from={recipe['init_from']}: beginning with another run's weights is not built "
+            "yet: write init_from=null",
+        )
+    _check_name(recipe["name"], refuse)
+    _check_length(recipe["trainer"], refuse)
+    _check_batch(recipe["data"], recipe["trainer"], refuse)
+    _check_state(recipe, model, refuse)
+    _check_windows(recipe, refuse)
+
+
+def _check_name(name: str | None, refuse: Refuse) -> None:
+    if name and ("/" in name or name.startswith(".") or "\\0" in name or "\\n" in name):
+        refuse("name", f"name={name}: it names a folder under logs/runs: no '/' and no '.' first")
+
+
+def _check_length(trainer: Mapping[str, Any], refuse: Refuse) -> None:
+    steps, epochs, time = (trainer.get(f"max_{unit}") for unit in ("steps", "epochs", "time"))
+    if (steps is None) == (epochs is None):
+        key, other = "max_epochs", "max_steps"
+        refuse(
+            f"trainer.{key if epochs is not None else other}",
+            f"trainer.max_steps={written(steps)} and trainer.max_epochs={written(epochs)}: "
+            "exactly one of them says where the schedule ends; "
+            + (f"also write trainer.{other}=null" if steps is not None else "give one of them"),
+        )
+    if time is not None and not re.fullmatch(r"(\d+:)?\d+:\d+:\d+", time):
+        refuse(
+            "trainer.max_time",
+            f"trainer.max_time={time}: write '00:10:00' for ten minutes, '01:00:00:00' for a day",
+        )
+
+
+def _check_batch(data: Mapping[str, Any], trainer: Mapping[str, Any], refuse: Refuse) -> None:
+    sequences, tokens = data.get("batch_size"), data.get("batch_tokens")
+    if (sequences is None) == (tokens is None):
+        which = "also write data.batch_size=null" if tokens is not None else "give one of them"
+        refuse(
+            "data.batch_tokens" if tokens is not None else "data.batch_size",
+            f"data.batch_size={written(sequences)} and data.batch_tokens={written(tokens)}: "
+            f"exactly one of them says how much an optimizer step reads; {which}",
+        )
+    length, parts = data["max_length"], trainer["micro_batches"]
+    if tokens is not None and tokens < length:
+        refuse(
+            "data.batch_tokens",
+            f"data.batch_tokens={tokens} holds no sequence of data.max_length={length} tokens: "
+            f"try data.batch_tokens={length}",
+        )
+    rows = _rows(data)
+    if rows < parts:
+        refuse(
+            "trainer.micro_batches",
+            f"trainer.micro_batches={parts}: a step of {rows} sequences cannot be cut into "
+            f"{parts} parts; at most {rows}",
+        )
+
+
+def _rows(data: Mapping[str, Any]) -> int:
+    """Sequences that an optimizer step reads."""
+    return int(data["batch_size"] or data["batch_tokens"] // data["max_length"])
+
+
+def _check_state(recipe: Mapping[str, Any], model: Target, refuse: Refuse) -> None:
+    lanes = recipe["data"].get("lanes")
+    if lanes is not None and not carries_state(model):
+        refuse(
+            "data.lanes",
+            f"data.lanes={lanes}: lanes carry state from window to window, and {model.name} has "
+            "none to carry: write data.lanes=null",
+        )
+    rows = _rows(recipe["data"])
+    if lanes is not None and lanes != rows:
+        refuse(
+            "data.lanes",
+            f"data.lanes={lanes}, but a step has {rows} rows, one a lane: write data.lanes={rows}, "
+            "or data.lanes=null for shuffled windows",
+        )
+    if recipe["eval"].get("carry") and not carries_state(model):
+        refuse(
+            "eval.carry",
+            f"eval.carry=true: {model.name} has no state to carry: write eval.carry=false",
+        )
+
+
+def _check_windows(recipe: Mapping[str, Any], refuse: Refuse) -> None:
+    context = recipe["eval"].get("context") or recipe["data"]["max_length"]
+    stride = recipe["eval"].get("stride")
+    if stride is not None and stride > context:
+        refuse(
+            "eval.stride",
+            f"eval.stride={stride} is longer than eval.context={context}: tokens between two "
+            f"windows would never be scored; at most {context}",
+        )
+    if recipe["model"].get("positions") != "learned":
+        return
+    longest = recipe["model"].get("max_length")
+    for key, length in (
+        ("data.max_length", recipe["data"]["max_length"]),
+        ("eval.context", context),
+    ):
+        if longest is not None and length > longest:
+            refuse(
+                key,
+                f"{key}={length}: model.max_length={longest} learned positions do not reach that "
+                f"far: write model.max_length={length}, or positions=rotary",
+            )

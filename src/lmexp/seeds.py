@@ -1,0 +1,24 @@
+"""Seeds as pure functions of where a run stands, so that a kill or a logger cannot shift them."""
+
+import torch
+
+_MASK = (1 << 64) - 1
+
+
+def mixed_seed(*parts: int) -> int:
+    """One 63-bit seed out of several integers, their order included.
+
+    Each part is absorbed by a splitmix64 round (Steele et al. 2014, figure 17).
+    """
+    value = 0
+    for part in parts:
+        value = (value + part + 0x9E3779B97F4A7C15) & _MASK
+        value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+        value ^= value >> 31
+    return value >> 1
+
+
+def seed_torch(*parts: int) -> None:
+    """Seed torch's generators, those of the devices included, from the given integers."""
+    torch.manual_seed(mixed_seed(*parts))

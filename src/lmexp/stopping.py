@@ -1,0 +1,111 @@
+"""Why and when a run stops: its last step, its time, patience, or a signal."""
+
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+import lightning
+from lightning import Callback
+
+
+class Terminated(Exception):
+    """The run was asked to end by a signal; its exit status is 128 + the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"{signal.Signals(number).name} received")
+        self.number = number
+
+
+class Signals:
+    """SIGTERM and SIGINT: obeyed at once outside training, at the end of the step within it.
+
+    A second signal is obeyed at once.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.waits_for_step = False
+        self._before: dict[int, Any] = {}
+
+    def install(self) -> None:
+        """Take the two signals over, until restore()."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before = signal.signal(number, self._handle)
+            self._before.setdefault(number, before)
+
+    def restore(self) -> None:
+        """Give the signals back to who had them."""
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self._before = {}
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None or not self.waits_for_step:
+            raise Terminated(number)
+        self.received = number
+
+
+class Stopper(Callback):
+    """Ends the fit at the last step, after max_time, or when validation stops improving.
+
+    Args:
+        total_steps: of the run, those before a resume included.
+        max_seconds: of training, those before a resume included; None for no limit.
+        patience: validations without an improvement that are allowed; None for no limit.
+    """
+
+    def __init__(self, total_steps: int, max_seconds: int | None, patience: int | None) -> None:
+        self.total_steps = total_steps
+        self.max_seconds = max_seconds
+        self.patience = patience
+        self.best: float | None = None
+        self.waited = 0
+        self.reason = ""
+        self.seconds_before = 0.0
+        self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, those before a resume included."""
+        return self.seconds_before + time.monotonic() - self._started
+
+    def state_dict(self) -> dict[str, Any]:
+        """Best loss, validations waited, seconds."""
+        return {"best": self.best, "waited": self.waited, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.best, self.waited = state_dict["best"], state_dict["waited"]
+        self.seconds_before = state_dict["seconds"]
+        self._started = time.monotonic()
+
+    def on_train_start(self, trainer: lightning.Trainer, task: Any) -> None:
+        """A run that was killed after its last step has nothing left but the test."""
+        if task.steps_done >= self.total_steps:
+            self._stop(trainer, f"all {self.total_steps:,} steps are done")
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, task: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop at the last step or when the time is over."""
+        if task.steps_done >= self.total_steps:
+            self._stop(trainer, f"all {self.total_steps:,} steps are done")
+        elif self.max_seconds is not None and self.seconds > self.max_seconds:
+            self._stop(trainer, f"trainer.max_time is over after step {task.steps_done:,}")
+
+    def validated(self, value: float) -> bool:
+        """Take note of a validation loss; whether it is the best so far."""
+        improved = self.best is None or value < self.best
+        self.best = value if improved else self.best
+        self.waited = 0 if improved else self.waited + 1
+        return improved
+
+    def on_validation_end(self, trainer: lightning.Trainer, task: Any) -> None:
+        """Stop when patience is over."""
+        if self.patience is not None and self.waited >= self.patience:
+            self._stop(trainer, f"no better validation loss in {self.waited} validations")
+
+    def _stop(self, trainer: lightning.Trainer, reason: str) -> None:
+        self.reason = self.reason or reason
+        trainer.should_stop = True

@@ -1,0 +1,187 @@
+"""What every task does alike: one optimizer step out of micro-batches, exactly weighted.
+
+The gradient of a step is the sum over all its micro-batches divided by the number of predicted
+tokens in all of them, however the step is cut. Lightning hands over a whole step (a TrainStep), so
+the optimization is manual: Lightning's own accumulation would divide by the number of micro-batches
+and know nothing of tokens.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import lightning
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from lmexp.batch import TokenBatch, TrainStep
+from lmexp.ema import ParameterAverage
+from lmexp.networks.interface import State
+from lmexp.optimizers import fuse, parameter_groups
+from lmexp.schedules import Schedule
+from lmexp.seeds import seed_torch
+
+MakeOptimizer = Callable[[list[dict[str, Any]]], Optimizer]
+
+
+class Sums(NamedTuple):
+    """A loss as sums over predicted tokens: tensors without dimensions, or their values."""
+
+    objective: Any  # nats, what is minimised: with label smoothing, if any
+    nll: Any  # nats, without smoothing: what is reported
+    tokens: Any  # predicted
+    correct: Any  # of them, those the network finds most probable
+
+
+class NonFiniteError(ArithmeticError):
+    """The loss or the gradient is NaN or infinite."""
+
+
+class Task(lightning.LightningModule):
+    """A network under training. A subclass says what its loss is and what validation reports.
+
+    Args:
+        network: what is trained.
+        optimizer: builds one from parameter groups; None where nothing will be trained.
+        schedule: factor on the learning rate by step; None likewise.
+        seed: of the run; dropout masks are a function of (seed, step, micro-batch).
+        clip_norm: largest norm of a step's gradient; None does not clip.
+        ema_decay: of the moving average that is validated in the network's stead; None has none.
+    """
+
+    monitor = ("val/loss", "min")
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: MakeOptimizer | None,
+        schedule: Schedule | None,
+        *,
+        seed: int,
+        clip_norm: float | None,
+        ema_decay: float | None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network = network
+        self.schedule = schedule
+        self.seed = seed
+        self.clip_norm = clip_norm
+        self.average = ParameterAverage(network, ema_decay) if ema_decay is not None else None
+        self.nominal_tokens = 1  # predicted tokens of a full step: keeps 16-bit gradients in range
+        self.steps_done = 0  # steps of the plan
+        self.updates_done = 0  # of them, those that changed the weights
+        self.carried: list[State | None] = []  # one a micro-batch, where state is carried
+        self.last_sums = Sums(0.0, 0.0, 0, 0)  # of the last step
+        self.learning_rate = math.nan
+        self.gradient_norm = math.nan
+        self._make_optimizer = optimizer
+        self._rescale = 1.0
+
+    def sums(self, batch: TokenBatch, carried: State | None) -> tuple[Sums, State | None]:
+        """The loss of one micro-batch, and the state to carry into the next step's."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what its loss is")
+
+    def configure_optimizers(self) -> Optimizer:
+        """The recipe's optimizer over decay groups; fused where there is no GradScaler."""
+        if self._make_optimizer is None:
+            raise ValueError(f"{type(self).__name__} was built without an optimizer to train with")
+        optimizer = self._make_optimizer(parameter_groups(self.network))
+        for group in optimizer.param_groups:
+            group["base_lr"] = group["lr"]
+        if self.trainer.scaler is None:
+            fuse(optimizer)
+        return optimizer
+
+    def training_step(self, step: TrainStep, batch_idx: int) -> None:
+        """One optimizer step.
+
+        Raises:
+            NonFiniteError: before any weight is touched.
+        """
+        if not step.carries:
+            self.carried = [None] * len(step.micro_batches)
+        parts = []
+        for index, batch in enumerate(step.micro_batches):
+            seed_torch(self.seed, self.steps_done, index)
+            sums, self.carried[index] = self.sums(batch, self.carried[index])
+            self.manual_backward(sums.objective / self.nominal_tokens)
+            parts.append(torch.stack([value.detach().double() for value in sums]))
+        self.last_sums = Sums(*sum(parts[1:], parts[0]).tolist())
+        if not math.isfinite(self.last_sums.objective):
+            raise NonFiniteError(f"the loss of step {self.steps_done} is not finite")
+        if self.last_sums.tokens:
+            self._update()
+        self.steps_done += 1
+
+    def _update(self) -> None:
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        assert self.schedule is not None
+        factor = self.schedule.factor(self.updates_done)
+        for group in optimizer.param_groups:
+            self.learning_rate = group["lr"] = group["base_lr"] * factor
+        self._rescale = self.nominal_tokens / self.last_sums.tokens
+        scaler = self.trainer.scaler
+        scale = scaler.get_scale() if scaler is not None else 0.0
+        optimizer.step()
+        optimizer.zero_grad()
+        if scaler is not None and scaler.get_scale() < scale:
+            return  # the scaler met an infinite gradient and left the weights alone
+        self.updates_done += 1
+        if self.average is not None:
+            self.average.update()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """From sum / nominal to the mean over the tokens that there were; then clip."""
+        gradients = [
+            parameter.grad
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+        norm = nn.utils.get_total_norm(gradients).item() * self._rescale
+        self.gradient_norm = norm
+        if not math.isfinite(norm) and self.trainer.scaler is None:
+            raise NonFiniteError(f"the gradient of step {self.steps_done} is not finite")
+        factor = self._rescale
+        if self.clip_norm is not None and norm > self.clip_norm:
+            factor *= self.clip_norm / norm
+        if factor != 1.0:
+            torch._foreach_mul_(gradients, factor)
+
+    def put_average_in(self) -> None:
+        """Validate the average, where there is one; until put_weights_back."""
+        if self.average is not None:
+            self.average.put_in()
+
+    def put_weights_back(self) -> None:
+        """Go on with the weights that are trained."""
+        if self.average is not None:
+            self.average.put_back()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning does not know of; leave out its loops and epochs (see Segments)."""
+        del checkpoint["loops"], checkpoint["epoch"]
+        checkpoint["global_step"] = self.updates_done
+        checkpoint["training"] = {
+            "steps_done": self.steps_done,
+            "updates_done": self.updates_done,
+            "carried": [state if state is None else list(state) for state in self.carried],
+            "schedule": self.schedule.state() if self.schedule is not None else {},
+            "average": self.average.state() if self.average is not None else None,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from on_save_checkpoint's."""
+        training = checkpoint["training"]
+        self.steps_done, self.updates_done = training["steps_done"], training["updates_done"]
+        self.carried = [
+            state if state is None else tuple(part.to(self.device) for part in state)
+            for state in training["carried"]
+        ]
+        if self.schedule is not None:
+            self.schedule.restore(training["schedule"])
+        if self.average is not None:
+            self.average.restore(training["average"])

@@ -1,0 +1,190 @@
+"""Autoregressive language modelling: P(x) = prod P(x_t given x_1 … x_{t-1}), maximum likelihood.
+
+Shapes: B sequences, T tokens, D model width, V vocabulary.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, NamedTuple, Protocol
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor, nn
+
+from lmexp.batch import EvalBatch, TokenBatch, move
+from lmexp.losses import NllSum, projected_nll
+from lmexp.metrics import language_model_figures
+from lmexp.networks.interface import CarryingDecoder, Decoder, State, Vocab
+from lmexp.schedules import Schedule
+from lmexp.seeds import seed_torch
+from lmexp.tasks.base import MakeOptimizer, Sums, Task
+
+
+class BuildsDecoder(Protocol):
+    """An architecture that can be asked for a decoder."""
+
+    def decoder(self, vocab: Vocab) -> Any:
+        """A network that meets networks.interface.Decoder."""
+        ...
+
+
+class EvalSums(NamedTuple):
+    """What an evaluation adds up."""
+
+    nll: float  # nats
+    tokens: int  # scored
+    correct: int  # of them, those the network finds most probable
+
+
+class ScoredText(Protocol):
+    """Totals of a tokenised split (packing.TokenStore)."""
+
+    num_bytes: int  # UTF-8 bytes of the cleaned text
+    num_chars: int
+    num_unk: int  # tokens that the tokenizer itself made <unk>
+
+
+class CausalLM(Task):
+    """Next-token prediction with a decoder.
+
+    Args:
+        architecture: asked for its decoder.
+        vocab: of the tokenizer.
+        optimizer: see Task.
+        schedule: see Task.
+        seed: see Task.
+        carries_state: the state of a recurrent network goes on from one step's windows to the
+            next's (truncated back-propagation through time; Mikolov et al. 2010).
+        label_smoothing: in [0, 1); in the training objective only, never in what is reported.
+        clip_norm: see Task.
+        ema_decay: see Task.
+        sample_prompt: what samples during training begin with.
+        sample_tokens: their length; 0 for none.
+    """
+
+    network_kind = "decoder"
+    samples_text = True
+
+    def __init__(
+        self,
+        architecture: BuildsDecoder,
+        vocab: Vocab,
+        optimizer: MakeOptimizer | None = None,
+        schedule: Schedule | None = None,
+        *,
+        seed: int = 0,
+        carries_state: bool = False,
+        label_smoothing: Annotated[float, Ge(0), Lt(1)],
+        clip_norm: Annotated[float, Gt(0)] | None,
+        ema_decay: Annotated[float, Gt(0), Lt(1)] | None,
+        sample_prompt: str,
+        sample_tokens: Annotated[int, Ge(0)],
+    ) -> None:
+        network = architecture.decoder(vocab)
+        if not isinstance(network, Decoder) or not isinstance(network, nn.Module):
+            raise TypeError(
+                f"{type(network).__name__}, which {type(architecture).__name__}.decoder() built, "
+                "is no decoder: it needs hidden(), forward() and `output`, an nn.Linear to V"
+            )
+        bias: Tensor | None = network.output.bias
+        if bias is not None:
+            raise ValueError(
+                f"the output layer of {type(network).__name__} has a bias, which the loss does not "
+                "read: build it with nn.Linear(d_model, vocab.size, bias=False)"
+            )
+        if carries_state and not isinstance(network, CarryingDecoder):
+            raise ValueError(
+                f"data.lanes carries state from window to window, and {type(network).__name__} has "
+                "none to carry: write data.lanes=null, or use model=rnn, lstm or gru"
+            )
+        super().__init__(
+            network, optimizer, schedule, seed=seed, clip_norm=clip_norm, ema_decay=ema_decay
+        )
+        self.can_carry = isinstance(network, CarryingDecoder)
+        self.vocab = vocab
+        self.carries_state = carries_state
+        self.label_smoothing = label_smoothing
+        self.sample_prompt = sample_prompt
+        self.sample_tokens = sample_tokens
+
+    @property
+    def decoder(self) -> Any:
+        """The network; nn.Module's own typing would take its methods for tensors."""
+        return self.network
+
+    def sums(self, batch: TokenBatch, carried: State | None) -> tuple[Sums, State | None]:
+        """Sums over the labels of one micro-batch; the state after it, detached."""
+        hidden, state = self._hidden(batch, carried, self.carries_state)
+        nll = self._nll(hidden, batch.labels, self.label_smoothing)
+        return Sums(nll.nll, nll.plain, nll.count, nll.correct), state
+
+    def _nll(self, hidden: Tensor, labels: Tensor, smoothing: float) -> NllSum:
+        return projected_nll(hidden, self.decoder.output.weight, labels, smoothing=smoothing)
+
+    def _hidden(
+        self, batch: TokenBatch, carried: State | None, carries: bool
+    ) -> tuple[Tensor, State | None]:
+        if not carries:
+            hidden = self.decoder.hidden(batch.input_ids, batch.attention_mask, batch.document_ids)
+            return hidden, None
+        if carried is not None:
+            goes_on = (batch.input_ids[:, 0] != self.vocab.bos_id)[:, None]  # (B, 1)
+            carried = tuple(part.detach() * goes_on for part in carried)
+        hidden, state = self.decoder.hidden_carried(batch.input_ids, carried, batch.document_ids)
+        return hidden, tuple(part.detach() for part in state)
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[EvalBatch]) -> EvalSums:
+        """Sums over an evaluation loader: every label once, without smoothing, in float64."""
+        total = torch.zeros(3, dtype=torch.float64, device=self.device)
+        carried: State | None = None
+        for step in batches:
+            sums, carried = self._scored(step, carried)
+            total += sums
+        nll, tokens, correct = total.tolist()
+        return EvalSums(nll, int(tokens), int(correct))
+
+    def _scored(self, step: EvalBatch, carried: State | None) -> tuple[Tensor, State | None]:
+        batch = move(step.batch, self.device)
+        if step.carries and not self.can_carry:
+            raise ValueError(
+                f"eval.carry=true carries state from window to window, and "
+                f"{type(self.network).__name__} has none: write eval.carry=false"
+            )
+        hidden, state = self._hidden(batch, carried if step.carries else None, self.can_carry)
+        sums = self._nll(hidden, batch.labels, 0.0)
+        return torch.stack([sums.plain.double(), sums.count.double(), sums.correct.double()]), state
+
+    def on_validation_start(self) -> None:
+        """Begin the sums of this validation, with randomness that is a function of the step."""
+        seed_torch(self.seed, self.steps_done)
+        self.put_average_in()
+        self._validation = EvalSums(0.0, 0, 0)
+        self._carried_eval: State | None = None
+
+    def validation_step(self, step: EvalBatch, batch_idx: int) -> None:
+        """Add one batch to the sums of this validation."""
+        sums, self._carried_eval = self._scored(step, self._carried_eval)
+        nll, tokens, correct = sums.tolist()
+        before = self._validation
+        self._validation = EvalSums(
+            before.nll + nll, before.tokens + int(tokens), before.correct + int(correct)
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        """The callbacks have seen the average; training goes on with the weights."""
+        self.put_weights_back()
+
+    on_test_start = on_validation_start
+    test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end
+
+    def validated(self, store: ScoredText) -> dict[str, float]:
+        """Figures of the validation or test that has just ended."""
+        return language_model_figures(
+            self._validation.nll,
+            self._validation.tokens,
+            self._validation.correct,
+            store.num_bytes,
+            store.num_chars,
+            store.num_unk,
+        )

@@ -1,0 +1,226 @@
+"""One run: corpus, tokenizer, data, network, task, trainer, fit, test."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lmexp import checkpoint as checkpoints
+from lmexp import tokenizers
+from lmexp.build import build_data, build_task
+from lmexp.callbacks import Keeper, Recorder, Segments
+from lmexp.cpu import cure_allocator
+from lmexp.decoding.generate import generate
+from lmexp.decoding.sampling import Sampling
+from lmexp.hardware import Hardware, choose, peak_flops
+from lmexp.networks.flops import flops_per_token
+from lmexp.record import Record, environment, write_environment
+from lmexp.report import Progress, print_end, print_start
+from lmexp.stopping import Signals, Stopper, Terminated
+from lmexp.targets import build
+from lmexp.tasks.base import NonFiniteError
+from lmexp.trainer import TrainerSettings, build_trainer, max_seconds
+
+Recipe = Mapping[str, Any]
+
+
+@dataclass
+class Parts:
+    """All that a run is made of."""
+
+    recipe: Recipe
+    folder: Path
+    settings: TrainerSettings
+    hardware: Hardware
+    data: Any
+    task: Any
+    total_steps: int
+    saved: Path | None  # the checkpoint that is gone on from
+    validation_is_due: bool
+
+
+def run(recipe: Recipe, folder: Path, *, allow_targets: Sequence[str] = ()) -> int:
+    """Train what the recipe describes, or go on with what the folder holds of it, and test it.
+
+    Args:
+        recipe: frozen and checked.
+        folder: of the run, with recipe.yaml in it.
+        allow_targets: packages of the user's own.
+
+    Returns:
+        The exit status: 0 when finished, 1 after a non-finite loss, 128 + n after signal n.
+    """
+    signals = Signals()
+    signals.install()
+    try:
+        parts = _build(recipe, folder, tuple(allow_targets))
+        record = Record(folder, [build(recipe["logger"], tuple(allow_targets))], recipe)
+        try:
+            return _train(parts, record, signals)
+        finally:
+            record.close("failed")  # unless it was closed with another status before
+    except Terminated as ending:
+        _say(f"{ending}: go on with python train.py resume={folder}")
+        return 128 + ending.number
+    finally:
+        signals.restore()
+
+
+def _say(text: str) -> None:
+    print(f"lmexp: {text}", file=sys.stderr)
+
+
+def _build(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...]) -> Parts:
+    settings = build(recipe["trainer"], allow_targets)
+    hardware = choose(settings.accelerator, settings.devices, settings.precision)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    cure_allocator()
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    path = checkpoints.newest_good(folder, warn=_say)
+    saved = checkpoints.read(path) if path is not None else None
+    tokenizer = (
+        tokenizers.from_state(saved["tokenizer"])
+        if saved is not None
+        else build(recipe["tokenizer"], allow_targets)
+    )
+    data = build_data(recipe, tokenizer, allow_targets)
+    data.prepare(fit=saved is None, announce=_say)
+    tokenizers.save(data.tokenizer, folder / "tokenizer.json")
+    total_steps = settings.total_steps(data.steps_per_epoch)
+    task = build_task(recipe, data.vocab, total_steps, allow_targets)
+    task.nominal_tokens = data.tokens_per_step
+    if settings.compile:
+        task.network.hidden = torch.compile(task.network.hidden)
+    done = saved["training"]["steps_done"] if saved is not None else 0
+    data.start_at(divmod(done, data.steps_per_epoch))
+    task.steps_done = done
+    due = bool(saved is not None and saved["validation_is_due"])
+    return Parts(recipe, folder, settings, hardware, data, task, total_steps, path, due)
+
+
+def _train(parts: Parts, record: Record, signals: Signals) -> int:
+    """Fit and test, each from where an earlier session left it."""
+    if parts.saved is not None:
+        record.cut_back(parts.task.steps_done)
+    facts = parts.data.facts()
+    write_environment(parts.folder, environment(seed=parts.recipe["seed"], data=facts))
+    cost = _cost(parts)
+    record.summary(cost)
+    print_start(_start_facts(parts, facts, cost))
+    progress = Progress(parts.total_steps, first_step=parts.task.steps_done)
+    recorder, keeper, stopper, segments = _callbacks(parts, record, progress, signals, cost)
+    trainer = build_trainer(
+        parts.hardware, [recorder, keeper, stopper], validates_first=parts.validation_is_due
+    )
+    try:
+        with progress:
+            trainer.fit(parts.task, segments, parts.data.val_dataloader(), ckpt_path=parts.saved)
+        signals.waits_for_step = False
+        summary = _test(parts, trainer, recorder)
+    except NonFiniteError as error:
+        _say(
+            f"{error}: nothing was overwritten, the last good checkpoint is "
+            f"{parts.folder / 'checkpoints' / 'last.ckpt'}; try a lower optimizer.lr, "
+            "task.clip_norm=1.0 or trainer.precision=32-true"
+        )
+        return 1
+    except Terminated:
+        record.close("stopped")
+        raise
+    record.summary({**summary, "stopped_because": stopper.reason})
+    print_end(record.close("finished"), parts.folder)
+    return 0
+
+
+def _cost(parts: Parts) -> dict[str, float]:
+    parameters = sum(parameter.numel() for parameter in parts.task.network.parameters())
+    flops = flops_per_token(parts.task.network, parts.data.max_length)
+    return {"parameters": parameters, "flops_per_token": flops}
+
+
+def _callbacks(
+    parts: Parts, record: Record, progress: Progress, signals: Signals, cost: Mapping[str, float]
+) -> tuple[Recorder, Keeper, Stopper, Segments]:
+    settings = parts.settings
+    segments = Segments(
+        iter(parts.data.train_dataloader()),
+        parts.task.steps_done,
+        parts.total_steps,
+        settings.validate_every_steps or parts.data.steps_per_epoch,
+    )
+    recorder = Recorder(
+        record,
+        progress,
+        every=settings.log_every_steps,
+        flops_per_token=cost["flops_per_token"],
+        peak_flops=peak_flops(parts.hardware),
+        scored=parts.data.store("val"),
+        sample=(lambda: sample_text(parts.task, parts.data.tokenizer))
+        if parts.task.sample_tokens
+        else None,
+    )
+    limit = max_seconds(settings.max_time) if settings.max_time is not None else None
+    stopper = Stopper(parts.total_steps, limit, settings.patience)
+    keeper = Keeper(
+        parts.folder,
+        {"recipe": dict(parts.recipe), "tokenizer": parts.data.tokenizer.state()},
+        every=settings.checkpoint_every_steps,
+        keep_best=settings.keep_best,
+        recorder=recorder,
+        stopper=stopper,
+        segments=segments,
+        signals=signals,
+    )
+    return recorder, keeper, stopper, segments
+
+
+def _start_facts(parts: Parts, facts: Mapping[str, Any], cost: Mapping[str, float]) -> Any:
+    epochs = parts.total_steps / parts.data.steps_per_epoch
+    train = facts["train"]
+    return {
+        "run": str(parts.folder),
+        "goes on after": f"step {parts.task.steps_done:,}" if parts.saved is not None else None,
+        "model": f"{parts.recipe['model']['_target_']}, {cost['parameters']:,} parameters",
+        "task": parts.recipe["task"]["_target_"],
+        "data": f"{facts['source']}: {train['tokens']:,} tokens to train on",
+        "tokenizer": f"{facts['vocab_size']:,} ids",
+        "steps": f"{parts.total_steps:,} of {parts.data.tokens_per_step:,} tokens: "
+        f"{epochs:.2f} epochs",
+        "hardware": f"{parts.hardware.reason}; {torch.get_num_threads()} threads",
+    }
+
+
+def sample_text(task: Any, tokenizer: Any) -> str:
+    """What the network writes after the task's sample_prompt, the same draws every time."""
+    prompt = [task.vocab.bos_id, *tokenizer.encode(task.sample_prompt)]
+    sampling = Sampling(temperature=0.8, top_p=0.95, max_new_tokens=task.sample_tokens)
+    ids = generate(
+        task.network, [prompt], sampling, eos_id=task.vocab.eos_id, pad_id=task.vocab.pad_id
+    )[0]
+    text: str = tokenizer.decode([*prompt, *ids])
+    return text
+
+
+def _test(parts: Parts, trainer: Any, recorder: Recorder) -> dict[str, Any]:
+    """The test split with the best checkpoint's weights."""
+    best = parts.folder / "checkpoints" / "best.ckpt"
+    saved = checkpoints.read(best)
+    parts.task.load_state_dict(saved["state_dict"])
+    if parts.task.average is not None:
+        parts.task.average.restore(saved["training"]["average"])
+    trainer.test(parts.task, parts.data.test_dataloader(), verbose=False)
+    figures = parts.task.validated(parts.data.store("test"))
+    parts.task.put_average_in()
+    sample = {}
+    if parts.task.sample_tokens:
+        sample = {"sample": sample_text(parts.task, parts.data.tokenizer)}
+    return {
+        **{f"best/{name.removeprefix('val/')}": value for name, value in recorder.best.items()},
+        **{f"test/{name}": value for name, value in figures.items()},
+        "tokens_per_second": recorder.tokens_per_second,
+        **sample,
+    }

@@ -1,0 +1,133 @@
+"""The Lightning Trainer of a run, out of conf/trainer."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import lightning
+from annotated_types import Ge, Gt
+from lightning import Callback
+
+from lmexp.checkpoint import SafeCheckpointIO
+from lmexp.hardware import Accelerator, Hardware, Precision
+
+Count = Annotated[int, Gt(0)]
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How a run is carried out on this machine, and how long it lasts.
+
+    Args:
+        accelerator: auto takes a GPU where there is one.
+        devices: auto, or how many.
+        strategy: of Lightning; auto with one device.
+        precision: auto takes bf16-mixed where the device has bfloat16 instructions.
+        compile: torch.compile the network's forward pass.
+        threads: of torch on the CPU; null leaves torch's default.
+        max_steps: optimizer steps; null where max_epochs decides.
+        max_epochs: passes over the training split; null where max_steps decides.
+        max_time: "HH:MM:SS" or "DD:HH:MM:SS"; the run ends at the first step after it, having
+            validated and saved; null for no limit.
+        micro_batches: pieces into which an optimizer step is cut, over all ranks.
+        validate_every_steps: null validates once an epoch.
+        checkpoint_every_steps: null saves after every validation only.
+        log_every_steps: steps between two lines of metrics.jsonl.
+        keep_best: how many of the best checkpoints are kept.
+        patience: validations without an improvement before the run ends; null for no limit.
+    """
+
+    accelerator: Accelerator
+    devices: Literal["auto"] | Count
+    strategy: Literal["auto"]
+    precision: Precision
+    compile: bool
+    threads: Count | None
+    max_steps: Count | None
+    max_epochs: Count | None
+    max_time: str | None
+    micro_batches: Count
+    validate_every_steps: Count | None
+    checkpoint_every_steps: Count | None
+    log_every_steps: Count
+    keep_best: Annotated[int, Ge(1)]
+    patience: Count | None
+
+    def __post_init__(self) -> None:
+        """Check what a signature cannot say."""
+        if (self.max_steps is None) == (self.max_epochs is None):
+            raise ValueError(
+                f"trainer.max_steps={self.max_steps} and trainer.max_epochs={self.max_epochs}: "
+                "give exactly one of the two, null for the other; the schedule needs an end"
+            )
+        if self.max_time is not None:
+            max_seconds(self.max_time)
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Optimizer steps of the whole run."""
+        if self.max_steps is not None:
+            return self.max_steps
+        assert self.max_epochs is not None
+        return self.max_epochs * steps_per_epoch
+
+
+def max_seconds(text: str) -> int:
+    """Seconds in "HH:MM:SS" or "DD:HH:MM:SS".
+
+    Raises:
+        ValueError: another form.
+    """
+    parts = text.split(":")
+    if len(parts) not in (3, 4) or not all(part.isdigit() for part in parts):
+        raise ValueError(
+            f"trainer.max_time={text!r} is no duration: write '00:10:00' for ten minutes, "
+            "'01:00:00:00' for a day"
+        )
+    units = (86_400, 3_600, 60, 1)[-len(parts) :]
+    return sum(int(part) * unit for part, unit in zip(parts, units, strict=True))
+
+
+def build_trainer(
+    hardware: Hardware, callbacks: Sequence[Callback], *, validates_first: bool = False
+) -> lightning.Trainer:
+    """A Trainer that leaves saving, logging and progress to the given callbacks.
+
+    Lightning sees one of its epochs per validation (train.segments) and no limit: the callbacks
+    stop it. Nothing of a resumed run then depends on the state of Lightning's loops.
+
+    Args:
+        hardware: from choose().
+        callbacks: in the order in which they are called.
+        validates_first: make up for the validation that an earlier session was stopped in, as
+            Lightning's check of all validation batches before training.
+    """
+    _quiet()
+    accelerator = {"cuda": "gpu"}.get(hardware.accelerator, hardware.accelerator)
+    return lightning.Trainer(
+        accelerator=accelerator,
+        devices=hardware.devices,
+        precision=hardware.precision,  # type: ignore[arg-type]  # a str that choose() checked
+        max_epochs=-1,
+        num_sanity_val_steps=-1 if validates_first else 0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        inference_mode=False,
+        callbacks=list(callbacks),
+        plugins=[SafeCheckpointIO()],
+    )
+
+
+def _quiet() -> None:
+    """Keep from people what they can do nothing about, or what print_start says already."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's call, torch's warning
+        r"The '\w+' does not have many workers",  # 0 is faster: a batch is one gather (data.py)
+    ):
+        warnings.filterwarnings("ignore", message)

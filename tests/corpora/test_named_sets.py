@@ -1,0 +1,83 @@
+"""The sets that conf/data names, read from $LMEXP_DATA."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lmexp.targets import build
+
+CONF = Path(__file__).parents[2] / "conf"
+SPLITS = ("train", "val", "test")
+
+
+def load(name):
+    section = yaml.safe_load((CONF / "data" / f"{name}.yaml").read_text("utf-8"))["data"]
+    return build(section["corpus"], root=None), section
+
+
+def sizes(corpus):
+    return [sum(len(piece.text) for piece in corpus.pieces(split)) for split in SPLITS]
+
+
+def test_shakespeare_is_split_by_characters_as_in_nanogpt(data_folder):
+    data_folder("tinyshakespeare")
+    corpus, _ = load("shakespeare")
+
+    assert sizes(corpus) == [1_003_854, 111_540, 0]
+    assert corpus.is_stream
+    assert len({char for split in SPLITS for p in corpus.pieces(split) for char in p.text}) == 65
+    assert corpus.source.startswith("LMEXP_DATA")
+
+
+def test_wikitext2_has_its_published_counts(data_folder):
+    data_folder("wikitext2")
+    corpus, _ = load("wikitext2")
+
+    words = [
+        sum(len(piece.text.split(" ")) - 1 for piece in corpus.pieces(split)) for split in SPLITS
+    ]  # " a b \n" has as many words, its end included, as spaces, but for the first
+
+    assert words == [2_088_628, 217_646, 245_569]
+
+
+def test_chinese_poetry_is_split_by_poem(data_folder):
+    data_folder("chinese_poetry")
+    corpus, _ = load("chinese_poetry")
+
+    poems = {}
+    for split in SPLITS:
+        lines = {}
+        for text, number in corpus.pieces(split):
+            lines.setdefault(number, []).append(text)
+        poems[split] = ["".join(lines[number]) for number in sorted(lines)]
+
+    assert sum(map(len, poems.values())) == 10_008
+    assert not set(poems["train"]) & (set(poems["val"]) | set(poems["test"]))
+    assert sum(len(poem) - poem.count("\n") for p in poems.values() for poem in p) == 663_210
+
+
+@pytest.mark.parametrize(
+    "name", ["shakespeare", "ptb", "wikitext2", "wikitext103", "chinese_poetry"]
+)
+def test_every_file_of_a_named_set_can_be_downloaded(name):
+    _, section = load(name)
+    corpus = section["corpus"]
+
+    wanted = [corpus[key] for key in ("files", "val_files", "test_files") if corpus[key]]
+    names = [name for item in wanted for name in ([item] if isinstance(item, str) else item)]
+
+    assert [entry["file"] for entry in corpus["download"]] == names
+    assert all(len(entry["sha256"]) == 64 for entry in corpus["download"])
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "data").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_data_file_is_about_the_whole_recipe_and_prefers_a_tokenizer(path):
+    assert path.read_text("utf-8").startswith("# @package _global_\n")
+
+    (override,) = yaml.safe_load(path.read_text("utf-8"))["defaults"]
+
+    expected = {"shakespeare": "char", "chinese_poetry": "char", "ptb": "word"}.get(
+        path.stem, "bpe"
+    )
+    assert override == {"override /tokenizer": expected}

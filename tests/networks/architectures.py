@@ -1,0 +1,53 @@
+"""One small architecture of every kind that the properties are tested on."""
+
+from lmexp.networks.interface import Vocab
+from lmexp.networks.recurrent import Recurrent
+from lmexp.networks.transformer import Transformer
+
+VOCAB = Vocab(size=61, pad_id=0, bos_id=2, eos_id=3, mask_id=4)
+FIRST_ID = 7  # ids below are reserved
+
+
+def transformer(**changes: object) -> Transformer:
+    """Llama's options, small, with the given ones changed."""
+    sizes = {
+        "d_model": 32,
+        "num_layers": 2,
+        "num_heads": 4,
+        "num_kv_heads": 4,
+        "d_ff": 48,
+        "activation": "swiglu",
+        "norm": "rms",
+        "norm_first": True,
+        "positions": "rotary",
+        "max_length": 64,
+        "dropout": 0.0,
+        "bias": False,
+        "tied": True,
+    }
+    return Transformer(**(sizes | changes))
+
+
+def recurrent(cell: str, **changes: object) -> Recurrent:
+    """Two layers of the given cell, with the given options changed."""
+    sizes = {"d_model": 32, "num_layers": 2, "dropout": 0.0, "variational": False, "tied": True}
+    return Recurrent(cell=cell, **(sizes | changes))
+
+
+ARCHITECTURES = {
+    "llama": transformer(),
+    "grouped": transformer(num_kv_heads=2, tied=False),
+    "multi_query": transformer(num_kv_heads=1, bias=True),
+    "gpt2": transformer(
+        positions="learned", norm="layer", activation="gelu_tanh", bias=True, d_ff=128
+    ),
+    "nanogpt": transformer(positions="learned", norm="layer", activation="gelu", d_ff=128),
+    "vaswani": transformer(
+        positions="sinusoidal", norm="layer", norm_first=False, activation="relu", bias=True
+    ),
+    "post_norm": transformer(norm_first=False, positions="learned", tied=False),
+    "lstm": recurrent("lstm"),
+    "lstm_untied": recurrent("lstm", tied=False, num_layers=1),
+    "gru": recurrent("gru"),
+    "rnn": recurrent("rnn", variational=True),
+}

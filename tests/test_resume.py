@@ -1,0 +1,159 @@
+"""A run that is killed and resumed equals one that was left alone, bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lmexp import checkpoint as checkpoints
+from lmexp.recipe import main
+
+TIMES = ("seconds", "train/tokens_per_second", "train/step_seconds", "train/data_wait_share")
+TIMES += ("train/flops_utilisation", "train/peak_memory_bytes")
+SIZES = {
+    "rnn": ("model.d_model=16",),
+    "lstm": ("model.d_model=16",),
+    "gru": ("model.d_model=16",),
+    "transformer": (
+        "model.d_model=16",
+        "model.num_heads=2",
+        "model.num_kv_heads=2",
+        "model.d_ff=32",
+    ),
+}
+MOMENTS = {
+    "the first step": "lmexp.tasks.causal_lm:CausalLM.sums:1",
+    "inside an accumulation window": "lmexp.tasks.causal_lm:CausalLM.sums:30",
+    "the last step of an epoch": "lmexp.tasks.causal_lm:CausalLM.sums:26",
+    "in a validation": "lmexp.tasks.causal_lm:CausalLM.validation_step:2",
+    "between log and save": "lmexp.callbacks:Keeper.save:4",
+    "while saving": "lmexp.checkpoint:SafeCheckpointIO.save_checkpoint:3",
+    "in the test": "lmexp.tasks.causal_lm:CausalLM.on_test_start:1",
+}
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """About 13 steps an epoch of two micro-batches each."""
+    file = tmp_path / "text.txt"
+    words = ["the", "import", "statement", "binds", "a", "name", "in", "scope"]
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(len(words), (900,), generator=generator).tolist()
+    lines = [" ".join(words[w] for w in drawn[n : n + 6]) for n in range(0, 900, 6)]
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def overrides(model: str, text: Path, folder: Path) -> list[str]:
+    """A small run with everything on that has a state."""
+    return [
+        f"model={model}",
+        *SIZES[model],
+        "model.num_layers=2",
+        "model.dropout=0.3",
+        "data=text",
+        f"data.files={text}",
+        "tokenizer=byte",
+        "data.max_length=32",
+        "data.batch_size=8",
+        "trainer=debug",
+        "trainer.max_steps=30",
+        "trainer.micro_batches=2",
+        "trainer.validate_every_steps=8",
+        "trainer.checkpoint_every_steps=3",
+        "task.ema_decay=0.9",
+        "schedule.warmup_steps=2",
+        "task.sample_tokens=8",
+        "logger=none",
+        f"hydra.run.dir={folder}",
+    ]
+
+
+def lines(folder: Path) -> list[dict]:
+    """The record, without what a clock decides."""
+    text = (folder / "metrics.jsonl").read_text()
+    return [
+        {key: value for key, value in json.loads(line).items() if key not in TIMES}
+        for line in text.splitlines()
+    ]
+
+
+def flat(value, path="") -> dict[str, object]:
+    """Leaves of nested dicts and lists by path."""
+    if isinstance(value, dict):
+        return {k: v for key in value for k, v in flat(value[key], f"{path}/{key}").items()}
+    if isinstance(value, list | tuple):
+        return {k: v for n, part in enumerate(value) for k, v in flat(part, f"{path}/{n}").items()}
+    return {path: value}
+
+
+def assert_same_run(left: Path, right: Path) -> None:
+    """Checkpoint and record are equal, the clock aside."""
+    ours, theirs = (
+        flat(checkpoints.read(folder / "checkpoints" / "last.ckpt")) for folder in (left, right)
+    )
+    assert ours.keys() == theirs.keys()
+    for key, value in ours.items():
+        if "seconds" in key:
+            continue
+        same = torch.equal(value, theirs[key]) if torch.is_tensor(value) else value == theirs[key]
+        assert same, key
+    assert lines(left) == lines(right)
+
+
+def interrupted(moment: str, number: str, arguments: list[str]) -> int:
+    """The exit status of a run that is sent a signal at a moment."""
+    program = Path(__file__).with_name("killed.py")
+    command = [sys.executable, str(program), moment, number, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, check=False, capture_output=True).returncode
+
+
+CASES = [
+    *(("transformer", moment) for moment in MOMENTS),
+    *((model, "inside an accumulation window") for model in ("rnn", "lstm", "gru")),
+]
+SLOW = [(model, moment) for model in ("rnn", "lstm", "gru") for moment in MOMENTS]
+
+
+@pytest.mark.parametrize(
+    ("model", "moment"),
+    [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW if case not in CASES)],
+)
+def test_killed_and_resumed_is_bitwise_the_uninterrupted_run(model, moment, text, tmp_path):
+    assert main(overrides(model, text, tmp_path / "whole")) == 0
+
+    killed = overrides(model, text, tmp_path / "killed")
+    assert interrupted(MOMENTS[moment], "SIGKILL", killed) == -signal.SIGKILL
+    assert main([f"resume={tmp_path / 'killed'}"]) == 0
+
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.parametrize("moment", ["inside an accumulation window", "in a validation"])
+def test_sigterm_saves_exits_143_and_the_resumed_run_is_the_same(moment, text, tmp_path):
+    assert main(overrides("lstm", text, tmp_path / "whole")) == 0
+
+    stopped = overrides("lstm", text, tmp_path / "stopped")
+    assert interrupted(MOMENTS[moment], "SIGTERM", stopped) == 143
+    saved = checkpoints.read(tmp_path / "stopped" / "checkpoints" / "last.ckpt")
+    assert saved["training"]["steps_done"] in (15, 16)  # micro-batch 30 is in step 15
+    assert main([f"resume={tmp_path / 'stopped'}"]) == 0
+
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_resume_with_all_checkpoints_damaged_is_refused(text, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main([*overrides("rnn", text, folder), "trainer.max_steps=4"]) == 0
+    for file in (folder / "checkpoints").iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+
+    assert main([f"resume={folder}", "trainer.max_steps=6"]) == 2
+
+    assert "none of the" in capsys.readouterr().err
