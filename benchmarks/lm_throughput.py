@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from _measure import (
+    OURS,
     Target,
     execute,
     print_table,
@@ -111,7 +112,7 @@ def contenders(
     fast = {"warmup": 10, "steps": args.steps}
     slow = {"warmup": 3, "steps": max(1, args.steps // 2)}
     found: dict[str, Callable[[], float]] = {
-        "train.py": lambda: train(run, threads, **fast)[0],
+        OURS: lambda: train(run, threads, **fast)[0],
         "bare loop": lambda: program("bare", threads, overrides=run, **fast),
     }
     if args.nanogpt:
@@ -121,7 +122,7 @@ def contenders(
             program, "huggingface", threads, precision=precision, **slow
         )
     found["litgpt bf16"] = lambda: program("litgpt", threads, **slow)
-    kept = {name: found[name] for name in found if not args.only or name in args.only}
+    kept = {name: found[name] for name in found if not args.only or name in (OURS, *args.only)}
     return {**kept, "bf16 ceiling": flops}
 
 
@@ -132,7 +133,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="measured, a multiple of ten")
     parser.add_argument("--threads", type=int, default=threads_here())
     parser.add_argument("--nanogpt", default=os.environ.get("NANOGPT"), help="a checkout")
-    parser.add_argument("--only", action="append", help="a program's name; repeatable")
+    parser.add_argument("--only", action="append", help="beside train.py; repeatable")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder, "train.txt")
@@ -141,7 +142,7 @@ def main() -> None:
         _, summary = train(overrides(text), args.threads, warmup=10, steps=10)  # fills the cache
         speeds = take_turns(contenders(text, args.threads, args), args.rounds)
     ceiling = statistics.median(speeds.pop("bf16 ceiling"))
-    used = statistics.median(speeds["train.py"]) * summary["flops_per_token"]
+    used = statistics.median(speeds[OURS]) * summary["flops_per_token"]
     share = used / ceiling
     verdict = "met" if share >= UTILISATION else "MISSED"
     targets = [target for target in TARGETS if target.program in speeds]

@@ -11,7 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from _measure import Target, print_table, program, take_turns, threads_here, train, write_text
+from _measure import OURS, Target, print_table, program, take_turns, threads_here, train, write_text
 from _programs import DEVICE, VOCAB
 
 TARGETS = (Target("plain nn.LSTM float32", 1.4), Target("bare loop", 0.98))
@@ -50,7 +50,7 @@ def main() -> None:
         os.environ["LMEXP_CACHE"] = folder
         train(run, threads, warmup=10, steps=10)  # fills the cache
         programs = {
-            "train.py": lambda: train(run, threads, **lengths)[0],
+            OURS: lambda: train(run, threads, **lengths)[0],
             "bare loop": lambda: program("bare", threads, overrides=run, **lengths),
             "plain nn.LSTM float32": lambda: program(
                 "plain_lstm", threads, overrides=run, precision="float32", **lengths

@@ -13,7 +13,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from _measure import Target, print_table, program, take_turns, threads_here, train, write_text
+from _measure import OURS, Target, print_table, program, take_turns, train, write_text
 from _programs import DEVICE
 
 TARGETS = (Target("bare loop", 0.6),)
@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2_000, help="measured, a multiple of ten")
-    parser.add_argument("--threads", type=int, default=threads_here())
+    parser.add_argument("--threads", type=int, default=1, help="more only wait for each other")
     args = parser.parse_args()
     threads, lengths = args.threads, {"warmup": 100, "steps": args.steps}
     with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +54,7 @@ def main() -> None:
         os.environ["LMEXP_CACHE"] = folder
         train(run, threads, warmup=10, steps=10)  # fills the cache
         programs = {
-            "train.py": lambda: train(run, threads, **lengths)[0],
+            OURS: lambda: train(run, threads, **lengths)[0],
             "bare loop": lambda: program(
                 "bare", threads, overrides=run, precision="float32", vocab_size=BYTES, **lengths
             ),

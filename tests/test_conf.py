@@ -200,7 +200,7 @@ def test_data_files_is_short_for_data_corpus_files():
 
     assert found["data"]["corpus"]["files"] == ["a.txt", "b.txt"]
     assert found["data"]["corpus"]["val_fraction"] == 0.25
-    assert "files" not in found["data"]
+    assert "val_fraction" not in found["data"]
 
 
 def test_allow_targets_of_a_configuration_is_no_part_of_the_recipe():

@@ -13,11 +13,12 @@ import torch
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
-for _ in range(2):
-    torch.ones(2**24)  # 64 MB, above what glibc serves from its heap by itself
+block = None
+for _ in range(50):
+    block = torch.ones(2**24)  # 64 MB, above what glibc serves from its heap by itself
 before = faults()
 for _ in range(8):
-    torch.ones(2**24)
+    block = torch.ones(2**24)
 print(int(cured), faults() - before)
 """
 

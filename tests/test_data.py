@@ -1,13 +1,11 @@
-import dataclasses
 import itertools
 import os
-from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from poems import DropThirds, Line, Plain, Poems
 
 from lmexp import loaders, tokenizers
 from lmexp.batch import IGNORE
@@ -17,54 +15,6 @@ from lmexp.data import EvalWindows, TextDataModule, text_loader
 from lmexp.loaders import Rank
 
 BOS = 2
-
-
-class Line(NamedTuple):
-    text: str
-    document: int
-
-
-class Poems:
-    """Four lines a document."""
-
-    is_stream = False
-    source = "a test"
-
-    def __init__(self, documents=(60, 6, 6)):
-        self.documents = dict(zip(("train", "val", "test"), documents, strict=True))
-        self.counts = Counter()
-        self.readings = Counter()
-
-    def fingerprint(self):
-        return str(self.documents)
-
-    def pieces(self, split):
-        self.readings[split] += 1
-        self.counts = Counter(binary=1)
-        for document in range(self.documents[split]):
-            for line in range(4):
-                yield Line(f"{split[0]}{document * 7919 + line}\n", document)
-
-
-class Plain(Poems):
-    """One continuous text."""
-
-    is_stream = True
-
-    def pieces(self, split):
-        return (Line(line.text, 0) for line in super().pieces(split))
-
-
-@dataclasses.dataclass(frozen=True)
-class DropThirds:
-    """Drops every third line of a document."""
-
-    def clean(self, pieces, counts):
-        for number, piece in enumerate(pieces):
-            if number % 4 == 2:
-                counts["third"] += 1
-            else:
-                yield piece
 
 
 WHOLE = EvalWindows(context=None, stride=None, carry=False, batch_size=4)
@@ -222,35 +172,6 @@ def test_a_carried_evaluation_starts_from_zero_at_each_document():
     assert [not batch.carries for batch in batches] == begins
 
 
-def test_a_second_preparation_reads_no_text():
-    prepared()
-    corpus = Poems()
-
-    prepared(corpus)
-
-    assert not corpus.readings
-
-
-def test_another_text_or_tokenizer_is_tokenised_anew():
-    first = prepared().store("train").folder
-    other = prepared(Poems((61, 6, 6))).store("train").folder
-    data = module()
-    data.tokenizer = tokenizers.Bytes(extra=["<a>"])
-    data.prepare()
-
-    assert len({first, other, data.store("train").folder}) == 3
-
-
-def test_the_tokenizer_is_fitted_on_the_cleaned_training_text_alone(monkeypatch):
-    seen = []
-    monkeypatch.setattr(tokenizers.Bytes, "fit", lambda _, texts: seen.extend(texts()))
-
-    prepared()
-
-    assert len(seen) == 60 * 3
-    assert all(text.startswith("t") for text in seen)
-
-
 def test_a_fitted_tokenizer_is_kept():
     data = module()
     kept = data.tokenizer
@@ -272,17 +193,6 @@ def test_facts_count_what_was_read_and_dropped():
     assert facts["test"]["lines_in_train"] == 6 * 3  # both begin with t and count from 0
     assert facts["test"]["documents_in_train"] == 6
     assert facts["val"]["lines_in_train"] == facts["val"]["documents_in_train"] == 0
-
-
-def test_the_data_hash_is_of_the_text_not_of_the_tokenizer():
-    data = module()
-    data.tokenizer = tokenizers.Bytes(extra=["<a>"])
-    data.prepare()
-
-    other, same = prepared(Poems((61, 6, 6))).facts(), prepared().facts()
-
-    assert data.facts()["data_hash"] == same["data_hash"] != other["data_hash"]
-    assert data.facts()["tokenizer_hash"] != same["tokenizer_hash"]
 
 
 def test_text_of_no_corpus_is_scored(tmp_path):
@@ -316,16 +226,6 @@ def test_the_rank_is_that_of_torch_distributed():
 def test_sizes_that_do_not_go_together_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         module(**changes)
-
-
-@pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_an_empty_split_is_refused_by_name(split):
-    documents = [0 if split == name else 60 for name in ("train", "val", "test")]
-
-    with pytest.raises(
-        ValueError, match=rf"{split} split of a test is empty \(dropped: 1 binary\): give it"
-    ):
-        prepared(Poems(documents))
 
 
 def test_a_text_shorter_than_a_step_is_refused():

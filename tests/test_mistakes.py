@@ -49,59 +49,74 @@ class Encoder:
         raise AssertionError("a network was built")
 """
 
+
+def in_file(group: str, text: str, *expected: str, options: str = "") -> Mistake:
+    """A file of the user's own, chosen."""
+    typed = f"--config-dir my_conf {options} {group}=bad"
+    return Mistake(typed, expected, {f"my_conf/{group}/bad.yaml": text})
+
+
+GLOBAL = "# @package _global_\n"
 IN_FILES = {
-    "wrong key in a file": Mistake(
-        "--config-dir my_conf model=bad",
-        ("my_conf/model/bad.yaml: model.num_layerz:", "no 'num_layerz'", "'num_layers'?", "cell"),
-        {"my_conf/model/bad.yaml": LSTM.replace("num_layers", "num_layerz")},
+    "wrong key in a file": in_file(
+        "model",
+        LSTM.replace("num_layers", "num_layerz"),
+        "my_conf/model/bad.yaml: model.num_layerz: Recurrent takes no 'num_layerz'; did you mean "
+        "'num_layers'? It takes cell, d_model, num_layers, dropout, variational, tied.",
     ),
-    "wrong value in a file": Mistake(
-        "--config-dir my_conf model=bad",
-        ("my_conf/model/bad.yaml: model.dropout=1.5:", "less than 1"),
-        {"my_conf/model/bad.yaml": LSTM.replace("0.0", "1.5")},
+    "wrong value in a file": in_file(
+        "model",
+        LSTM.replace("0.0", "1.5"),
+        "my_conf/model/bad.yaml: model.dropout=1.5:",
+        "less than 1",
     ),
-    "wrong type in a file": Mistake(
-        "--config-dir my_conf model=bad",
-        ("my_conf/model/bad.yaml: model.d_model=8 wide:", "integer"),
-        {"my_conf/model/bad.yaml": LSTM.replace("d_model: 8", "d_model: 8 wide")},
+    "wrong type in a file": in_file(
+        "model",
+        LSTM.replace("d_model: 8", "d_model: 8 wide"),
+        "my_conf/model/bad.yaml: model.d_model=8 wide:",
+        "integer",
     ),
-    "key forgotten in a file": Mistake(
-        "--config-dir my_conf model=bad",
-        ("my_conf/model/bad.yaml: model.tied is missing: Recurrent needs it",),
-        {"my_conf/model/bad.yaml": LSTM.replace("tied: true\n", "")},
+    "key forgotten in a file": in_file(
+        "model",
+        LSTM.replace("tied: true\n", ""),
+        "my_conf/model/bad.yaml: model.tied is missing: Recurrent needs it",
     ),
-    "key of an experiment": Mistake(
-        "--config-dir my_conf experiment=bad",
-        ("my_conf/experiment/bad.yaml: optimizer.bettas:", "'betas'?"),
-        {"my_conf/experiment/bad.yaml": "# @package _global_\noptimizer:\n  bettas: [0.9, 0.99]\n"},
+    "key twice in a file": in_file(
+        "model", LSTM + "tied: false\n", "my_conf/model/bad.yaml:8:", "duplicate key", "tied"
     ),
-    "new section of an experiment": Mistake(
-        "--config-dir my_conf experiment=bad",
-        ("my_conf/experiment/bad.yaml: optimiser:", "'optimizer'?"),
-        {"my_conf/experiment/bad.yaml": "# @package _global_\noptimiser:\n  lr: 1.0\n"},
+    "no YAML": in_file(
+        "model", "_target_: a\n  cell: [\n", "my_conf/model/bad.yaml:2:", "no valid YAML"
     ),
-    "no YAML": Mistake(
-        "--config-dir my_conf model=bad",
-        ("my_conf/model/bad.yaml:2:", "no valid YAML"),
-        {"my_conf/model/bad.yaml": "_target_: a\n  cell: [lstm\n"},
+    "key of an experiment": in_file(
+        "experiment",
+        GLOBAL + "optimizer:\n  bettas: [0.9, 0.99]\n",
+        "my_conf/experiment/bad.yaml: optimizer.bettas:",
+        "'betas'?",
     ),
-    "key twice in a file": Mistake(
-        "--config-dir my_conf model=bad",
-        ("my_conf/model/bad.yaml:8:", "duplicate key", "tied"),
-        {"my_conf/model/bad.yaml": LSTM + "tied: false\n"},
+    "new section of an experiment": in_file(
+        "experiment",
+        GLOBAL + "optimiser:\n  lr: 1.0\n",
+        "my_conf/experiment/bad.yaml: optimiser:",
+        "'optimizer'?",
     ),
-    "unknown file in a list of defaults": Mistake(
-        "--config-dir my_conf experiment=bad",
-        ("experiment/bad.yaml:", "no model=lsmt", "'lstm'?"),
-        {
-            "my_conf/experiment/bad.yaml": "# @package _global_\ndefaults:\n"
-            "  - override /model: lsmt\n"
-        },
+    "unknown file in a list of defaults": in_file(
+        "experiment",
+        GLOBAL + "defaults:\n  - override /model: lsmt\n",
+        "my_conf/experiment/bad.yaml: there is no model=lsmt",
+        "'lstm'?",
     ),
-    "target in a file": Mistake(
-        "--config-dir my_conf model=bad",
-        ("my_conf/model/bad.yaml: model._target_=my_nets.Encoder", "--allow-targets my_nets"),
-        {"my_conf/model/bad.yaml": "_target_: my_nets.Encoder\nwidth: 3\n", "my_nets.py": ENCODER},
+    "target in a file": in_file(
+        "model",
+        "_target_: my_nets.Encoder\nwidth: 3\n",
+        "my_conf/model/bad.yaml: model._target_=my_nets.Encoder",
+        "--allow-targets my_nets",
+    ),
+    "impossible combination": in_file(
+        "model",
+        "_target_: my_nets.Encoder\nwidth: 3\n",
+        "lmexp: task=causal_lm needs a decoder; model=bad builds: encoder. "
+        "Models that build one: gru, lstm, rnn, transformer.",
+        options="--allow-targets my_nets",
     ),
     "a file that hides one of ours": Mistake(
         "--config-dir my_conf",
@@ -214,13 +229,6 @@ TABLE = {
         for table in (KEYS, VALUES, TARGETS, TOGETHER, SWEPT)
         for name, (typed, *expected) in table.items()
     },
-    "impossible combination": Mistake(
-        "--config-dir my_conf --allow-targets my_nets model=bert",
-        (
-            "task=causal_lm needs a decoder; model=bert builds: encoder. Models that build one: gru,",
-        ),
-        {"my_conf/model/bert.yaml": "_target_: my_nets.Encoder\nwidth: 3\n", "my_nets.py": ENCODER},
-    ),
 }
 
 

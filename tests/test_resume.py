@@ -31,7 +31,7 @@ MOMENTS = {
     "inside an accumulation window": "lmexp.tasks.causal_lm:CausalLM.sums:30",
     "the last step of an epoch": "lmexp.tasks.causal_lm:CausalLM.sums:26",
     "in a validation": "lmexp.tasks.causal_lm:CausalLM.validation_step:2",
-    "between log and save": "lmexp.callbacks:Keeper.save:4",
+    "between log and save": "lmexp.keeping:Keeper.save:4",
     "while saving": "lmexp.checkpoint:SafeCheckpointIO.save_checkpoint:3",
     "in the test": "lmexp.tasks.causal_lm:CausalLM.on_test_start:1",
 }

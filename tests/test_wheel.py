@@ -70,12 +70,10 @@ def own_architecture(tmp_path: Path) -> Path:
 
 def start_and_kill(bin_folder: Path, arguments: list[str], cwd: Path, step: int) -> Path:
     """Kills a training with SIGKILL at its first line at or after a step; gives its folder."""
-    process = subprocess.Popen(
-        [bin_folder / "lmexp", *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    with (cwd / "output.txt").open("wb") as output:
+        process = subprocess.Popen(
+            [bin_folder / "lmexp", *arguments], cwd=cwd, stdout=output, stderr=subprocess.STDOUT
+        )
     try:
         deadline = time.monotonic() + 200
         while time.monotonic() < deadline and process.poll() is None:
@@ -84,8 +82,7 @@ def start_and_kill(bin_folder: Path, arguments: list[str], cwd: Path, step: int)
                 if lines and json.loads(lines[-1])["step"] >= step:
                     return file.parent
             time.sleep(0.02)
-        output = process.communicate()[0] if process.poll() is not None else b"still running"
-        raise AssertionError(f"no step {step} was reached: {output.decode()}")
+        raise AssertionError(f"no step {step}: {(cwd / 'output.txt').read_text()}")
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -107,7 +107,7 @@ def check(
     Raises:
         ValueError: naming file or override, key, value and what to write instead.
     """
-    checker = _Checker(origins or Origins([], {}, {}, []), allow_targets)
+    checker = _Checker(origins or Origins(list, {}, {}, []), allow_targets)
     checker.top(recipe)
     found = {name: checker.section(recipe[name], name) for name in SECTIONS if "." not in name}
     checker.combination(found["model"], found["task"])

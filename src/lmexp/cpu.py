@@ -11,8 +11,8 @@ def cure_allocator() -> bool:
 
     glibc serves blocks above 32 MB by mmap and returns them to the kernel at once, so every step
     faults the same pages in again: 10-18% of a transformer's step, 24-39% of an LSTM's. With
-    M_MMAP_MAX = 0 such blocks come from the heap, and without trimming the heap stays. The peak is
-    the same; afterwards less goes back to the system.
+    M_MMAP_MAX = 0 such blocks come from the heap, and without trimming the heap stays. It costs
+    memory: holes between blocks add to the peak, and nothing goes back to the system.
 
     Returns:
         Whether glibc took both settings; False on any other C library, where nothing is changed.

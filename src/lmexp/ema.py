@@ -28,6 +28,11 @@ class ParameterAverage:
         torch._foreach_lerp_(list(self.average.values()), current, 1.0 - decay)
         self.steps += 1
 
+    def follow(self) -> None:
+        """Move to where the network's parameters are now."""
+        for name, parameter in self._parameters.items():
+            self.average[name] = self.average[name].to(parameter.device)
+
     def put_in(self) -> None:
         """From now on the network holds the average, until put_back."""
         self._kept = {n: p.detach().clone() for n, p in self._parameters.items()}

@@ -16,16 +16,8 @@ from lmexp import placement
 if TYPE_CHECKING:
     from lmexp.loading import Loaded
 
-UNITS = {
-    "loss": "nats per token",
-    "perplexity": "",
-    "bits_per_byte": "",
-    "bits_per_char": "",
-    "accuracy": "share of tokens",
-    "tokens": "scored",
-    "bytes": "UTF-8, of the cleaned text",
-    "unk": "tokens that the tokenizer does not know",
-}
+UNITS = {"loss": " nats per token", "bytes": " of UTF-8, cleaned", "unk": " unknown tokens"}
+COUNTS = ("tokens", "bytes", "unk")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +92,7 @@ def _with_windows(loaded: "Loaded", args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ValueError: they do not go together, or the network cannot read them.
     """
+    from lmexp.networks.interface import CarryingDecoder
     from lmexp.targets import build
 
     for option in ("context", "stride", "batch_size"):
@@ -114,6 +107,11 @@ def _with_windows(loaded: "Loaded", args: argparse.Namespace) -> dict[str, Any]:
     context, stride = build(section, args.allow_targets).resolve(
         loaded.recipe["data"]["max_length"]
     )
+    if section["carry"] and not isinstance(loaded.network, CarryingDecoder):
+        raise ValueError(
+            f"eval.carry=true carries state from window to window, and "
+            f"{type(loaded.network).__name__} has none: write --no-carry"
+        )
     reach = getattr(loaded.network, "max_length", None)
     if reach is not None and context > reach:
         raise ValueError(
@@ -174,7 +172,7 @@ def _figures(sums: Any, store: Any) -> dict[str, float]:
     from lmexp.metrics import language_model_figures
 
     figures = language_model_figures(
-        sums.nll, sums.count, sums.correct, store.num_bytes, store.num_chars, store.num_unk
+        sums.nll, sums.tokens, sums.correct, store.num_bytes, store.num_chars, store.num_unk
     )
     return figures | {"bytes": store.num_bytes, "unk": store.num_unk}
 
@@ -213,13 +211,14 @@ def _show(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("figure", "value", "", title=f"{name}, {seconds:.1f} s", title_justify="left")
-    table.columns[1].justify = "right"
+    table = Table(title=f"{name}: {seconds:.1f} s", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
     for key, value in figures.items():
-        text = f"{value:,.0f}" if key in ("tokens", "bytes", "unk") else f"{value:.4f}"
-        table.add_row(f"{name}/{key}", text, UNITS[key])
+        text = f"{value:,.0f}" if key in COUNTS else f"{value:.4f}"
+        table.add_row(f"{name}/{key}", text + UNITS.get(key, ""))
     table.add_section()
     for key, value in signature.items():
         text = value[:12] if key.endswith("hash") else str(value)
-        table.add_row(key, text, "", style="dim")
+        table.add_row(key, text, style="dim")
     Console().print(table)

@@ -1,6 +1,6 @@
 """Which file, or which override, gave a key of a recipe: what an error message has to name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +18,15 @@ class Layer(NamedTuple):
 class Origins(NamedTuple):
     """How a recipe came about."""
 
-    layers: Sequence[Layer]  # in the order of their merging
+    read_layers: Callable[[], Sequence[Layer]]  # only an error needs them: see layers
     overrides: Mapping[str, str]  # key -> the override as typed
     choices: Mapping[str, str]  # group -> chosen file, without .yaml
     folders: Sequence[Path]  # configuration folders, ours first
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """In the order of their merging."""
+        return self.read_layers()
 
     def where(self, key: str) -> str:
         """The file that gave a dotted key last, or the override.
@@ -51,7 +56,8 @@ def _touches(typed: str, key: str) -> bool:
 
 def of_file(path: Path, recipe: Mapping[str, Any]) -> Origins:
     """The origins of a recipe that was read from one file."""
-    return Origins([Layer(shown(path), (), recipe)], {}, {}, [])
+    layers = [Layer(shown(path), (), recipe)]
+    return Origins(lambda: layers, {}, {}, [])
 
 
 def shown(path: Path) -> str:

@@ -4,6 +4,7 @@ Hydra composes, no more: it makes no folder, starts no job and instantiates noth
 """
 
 import contextlib
+import functools
 import itertools
 import re
 import sys
@@ -108,12 +109,11 @@ def composition(
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         lines = [*_search_path(folders), *(_checked(override, folders) for override in parsed)]
         config = loader.load_configuration("train", lines, RunMode.RUN)
-        files = loader.compute_defaults_list("train", lines, RunMode.RUN).defaults
         typed = {str(override.key_or_group): str(override.input_line) for override in parsed}
         choices = config.hydra.runtime.choices
         given = {key: str(OmegaConf.select(config, key)) for key in FOLDERS if key in typed}
         origins = Origins(
-            layers=_layers(files, folders),
+            read_layers=functools.cache(lambda: _layers(loader, lines, folders)),
             overrides={key: line for key, line in typed.items() if key not in choices},
             choices={group: str(choice) for group, choice in choices.items() if choice},
             folders=folders,
@@ -238,9 +238,11 @@ def _check_choice(line: str, group: str, value: Any, folders: Sequence[Path]) ->
             )
 
 
-def _layers(files: Sequence[Any], folders: Sequence[Path]) -> list[Layer]:
+def _layers(loader: Any, lines: list[str], folders: Sequence[Path]) -> list[Layer]:
+    from hydra.types import RunMode
+
     layers = []
-    for file in files:
+    for file in loader.compute_defaults_list("train", lines, RunMode.RUN).defaults:
         paths = (folder / f"{file.config_path}.yaml" for folder in folders)
         path = next((path for path in paths if path.exists()), None)
         if path is not None:

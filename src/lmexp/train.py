@@ -11,11 +11,12 @@ import torch
 from lmexp import checkpoint as checkpoints
 from lmexp import tokenizers
 from lmexp.build import build_data, build_task
-from lmexp.callbacks import Keeper, Recorder, Segments
+from lmexp.callbacks import Recorder, Segments
 from lmexp.cpu import cure_allocator
 from lmexp.decoding.generate import generate
 from lmexp.decoding.sampling import Sampling
 from lmexp.hardware import Hardware, choose, peak_flops
+from lmexp.keeping import Keeper
 from lmexp.networks.flops import flops_per_token
 from lmexp.record import Record, environment, write_environment
 from lmexp.report import Progress, print_end, print_start
@@ -88,7 +89,12 @@ def _build(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...]) -> Part
         else build(recipe["tokenizer"], allow_targets)
     )
     data = build_data(recipe, tokenizer, allow_targets)
-    data.prepare(fit=saved is None, announce=_say)
+    if "val" not in data.corpus.splits:
+        raise ValueError(
+            "the data has no validation split, which training is steered by: write for example "
+            "data.corpus.val_fraction=0.05"
+        )
+    data.prepare(fit=saved is None, splits=data.corpus.splits, announce=_say)
     tokenizers.save(data.tokenizer, folder / "tokenizer.json")
     total_steps = settings.total_steps(data.steps_per_epoch)
     task = build_task(recipe, data.vocab, total_steps, allow_targets)
@@ -206,14 +212,16 @@ def sample_text(task: Any, tokenizer: Any) -> str:
 
 
 def _test(parts: Parts, trainer: Any, recorder: Recorder) -> dict[str, Any]:
-    """The test split with the best checkpoint's weights."""
+    """The best validation, and the test split, where there is one, with its weights."""
     best = parts.folder / "checkpoints" / "best.ckpt"
     saved = checkpoints.read(best)
     parts.task.load_state_dict(saved["state_dict"])
     if parts.task.average is not None:
         parts.task.average.restore(saved["training"]["average"])
-    trainer.test(parts.task, parts.data.test_dataloader(), verbose=False)
-    figures = parts.task.validated(parts.data.store("test"))
+    figures = {}
+    if "test" in parts.data.corpus.splits:
+        trainer.test(parts.task, parts.data.test_dataloader(), verbose=False)
+        figures = parts.task.validated(parts.data.store("test"))
     parts.task.put_average_in()
     sample = {}
     if parts.task.sample_tokens:

@@ -29,7 +29,7 @@ def server():
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802 # the name that http.server calls
+        def do_GET(self):  # the name that http.server calls
             asked.append(self.path)
             if self.path == "/short.txt":
                 self.send_response(200)

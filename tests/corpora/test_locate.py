@@ -31,6 +31,13 @@ def test_names_globs_and_folders(patterns, names, folder):
     assert [name for name in found if not name.startswith(".")] == names
 
 
+def test_files_of_no_set_are_their_own_source(folder):
+    found = locate({"train": ["*.txt"], "val": ["c.md"]}, str(folder), None, [])
+
+    assert found.source == f"{folder}/*.txt, {folder}/c.md"
+    assert found.paths["val"] == [folder / "c.md"]
+
+
 def test_an_absolute_pattern_needs_no_base(folder):
     assert resolve([f"{folder}/a*.txt"], folder / "sub") == [folder / "a.txt"]
 

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmexp.decoding.text_stream import TextStream
+from lmexp.tokenizers import Bytes, Chars, SentencePiece, Words
 
 
 def utf8(ids):
@@ -95,3 +96,28 @@ def test_streaming_cuts_where_a_search_in_the_whole_text_does(text, stop):
 
     assert "".join(streamed(text.encode(), stop=stop)) == expected
     assert bool(ends) == (first is not None)
+
+
+TEXT = "The cat sat on the mat.\nÉté: 中文, and a 🙂 on it.\n\nThe end\n" * 3
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [
+        Bytes(extra=[]),
+        Chars(min_count=1, max_types=None, extra=[]),
+        Words(min_count=1, max_types=None, extra=[]),
+        SentencePiece(algorithm="bpe", vocab_size=330, sample_bytes=10_000, extra=[]),
+        SentencePiece(algorithm="unigram", vocab_size=330, sample_bytes=10_000, extra=[]),
+    ],
+    ids=lambda tokenizer: getattr(tokenizer, "algorithm", type(tokenizer).__name__),
+)
+@pytest.mark.parametrize("prompt_length", [0, 1, 7, 20])
+def test_with_every_tokenizer_prompt_and_pieces_are_the_decoded_whole(tokenizer, prompt_length):
+    tokenizer.fit(lambda: TEXT.splitlines(keepends=True))
+    ids = tokenizer.encode(TEXT + "unseen: ü Ω 🎈 words\n")
+    prompt = ids[:prompt_length]
+
+    pieces = streamed(ids[prompt_length:], tokenizer.decode, prompt)
+
+    assert tokenizer.decode(prompt) + "".join(pieces) == tokenizer.decode(ids)

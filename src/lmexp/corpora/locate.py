@@ -45,7 +45,7 @@ def locate(
         base = Path(root or ".").expanduser()
         return Found(
             {split: resolve(names, base) for split, names in patterns.items()},
-            f"data.root {base}" if root else "files",
+            ", ".join(str(base / name) for names in patterns.values() for name in names),
         )
     places = _places(root, folder)
     for name, place in places.items():

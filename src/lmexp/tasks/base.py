@@ -94,6 +94,11 @@ class Task(lightning.LightningModule):
             fuse(optimizer)
         return optimizer
 
+    def on_fit_start(self) -> None:
+        """The network may have moved to a device since it was built."""
+        if self.average is not None:
+            self.average.follow()
+
     def training_step(self, step: TrainStep, batch_idx: int) -> None:
         """One optimizer step.
 
@@ -177,10 +182,7 @@ class Task(lightning.LightningModule):
         """Go on from on_save_checkpoint's."""
         training = checkpoint["training"]
         self.steps_done, self.updates_done = training["steps_done"], training["updates_done"]
-        self.carried = [
-            state if state is None else tuple(part.to(self.device) for part in state)
-            for state in training["carried"]
-        ]
+        self.carried = [state if state is None else tuple(state) for state in training["carried"]]
         if self.schedule is not None:
             self.schedule.restore(training["schedule"])
         if self.average is not None:

@@ -128,7 +128,7 @@ class CausalLM(Task):
             return hidden, None
         if carried is not None:
             goes_on = (batch.input_ids[:, 0] != self.vocab.bos_id)[:, None]  # (B, 1)
-            carried = tuple(part.detach() * goes_on for part in carried)
+            carried = tuple(part.to(goes_on.device) * goes_on for part in carried)
         hidden, state = self.decoder.hidden_carried(batch.input_ids, carried, batch.document_ids)
         return hidden, tuple(part.detach() for part in state)
 

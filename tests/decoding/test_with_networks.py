@@ -1,0 +1,89 @@
+"""Generation with the real networks: cached, uncached, alone, in a batch, prepacked: one text."""
+
+import copy
+
+import pytest
+import torch
+
+from lmexp.decoding.generate import generate
+from lmexp.decoding.prepacked import prepack
+from lmexp.decoding.sampling import Sampling
+from lmexp.networks.interface import StepDecoder, Vocab
+from lmexp.networks.recurrent import Recurrent
+from lmexp.networks.transformer import Transformer
+
+VOCAB = Vocab(size=61, pad_id=0, bos_id=2, eos_id=3, mask_id=4)
+PROMPTS = [[2, 10, 11, 12, 13], [2], [2, 20, 21]]
+NEW = 20
+
+
+def transformer(**options):
+    sizes = {"d_model": 32, "num_layers": 2, "num_heads": 4, "num_kv_heads": 2, "d_ff": 64}
+    kinds = {"activation": "swiglu", "norm": "rms", "norm_first": True, "positions": "rotary"}
+    rest = {"max_length": 30, "dropout": 0.5, "bias": False, "tied": True}
+    return Transformer(**(sizes | kinds | rest | options))
+
+
+def recurrent(cell):
+    return Recurrent(cell=cell, d_model=32, num_layers=2, dropout=0.5, variational=True, tied=False)
+
+
+@pytest.fixture(
+    params=[
+        transformer(),
+        transformer(positions="learned", norm="layer", activation="gelu", bias=True),
+        transformer(positions="sinusoidal", norm_first=False),
+        recurrent("rnn"),
+        recurrent("lstm"),
+        recurrent("gru"),
+    ],
+    ids=["rotary", "learned", "sinusoidal", "rnn", "lstm", "gru"],
+)
+def network(request):
+    torch.manual_seed(0)
+    network = request.param.decoder(VOCAB)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(4)  # spread the logits: no ties, texts that differ
+    return network
+
+
+def text(network, prompts, **options):
+    sampling = Sampling(max_new_tokens=NEW, seed=1, **options.pop("knobs", {"top_p": 0.9}))
+    return generate(network, prompts, sampling, eos_id=VOCAB.eos_id, pad_id=VOCAB.pad_id, **options)
+
+
+@pytest.mark.parametrize("knobs", [{"temperature": 0.0}, {"top_p": 0.9, "repetition_penalty": 1.2}])
+def test_cached_and_uncached_generation_give_the_same_ids(network, knobs):
+    assert isinstance(network, StepDecoder)
+
+    cached = text(network, PROMPTS, knobs=knobs)
+
+    assert cached == text(network, PROMPTS, knobs=knobs, cached=False)
+
+
+def test_a_row_comes_out_the_same_alone_and_in_any_batch(network):
+    together = text(network, PROMPTS)
+
+    alone = [text(network, [prompt], first_row=row)[0] for row, prompt in enumerate(PROMPTS)]
+
+    assert together == alone
+    assert len({tuple(row) for row in together}) == len(PROMPTS)
+
+
+def test_a_prepacked_network_generates_the_same_ids(network):
+    packed = copy.deepcopy(network)
+    prepack(packed)
+
+    assert text(packed, PROMPTS) == text(network, PROMPTS)
+    assert text(packed, PROMPTS, cached=False) == text(network, PROMPTS)
+
+
+def test_learned_positions_bound_prompt_and_new_tokens_together():
+    network = transformer(positions="learned").decoder(VOCAB)
+    prompt = [2] * 11
+
+    assert len(text(network, [prompt], forbidden_ids=(VOCAB.eos_id,))[0]) == NEW  # 30 are read
+    with pytest.raises(ValueError, match=r"12 tokens and 20 new ones need 31 .* learned 30"):
+        text(network, [[2, *prompt]])

@@ -1,0 +1,211 @@
+"""The commands as a user types them: help without torch, folders, `run`, `plan`, `models`."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from lmexp.__main__ import COMMANDS, main
+from lmexp.errors import run_command
+from lmexp.recipe import compose
+from lmexp.run_folder import claim, claim_named, read_recipe, write_recipe
+
+TRAIN = Path(__file__).resolve().parent.parent / "train.py"
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict, Path, tuple]]:
+    """Runs that were started: (recipe, folder, allow_targets); none of them is carried out."""
+    runs: list[tuple[dict, Path, tuple]] = []
+
+    def run(recipe, folder, *, allow_targets=()):
+        runs.append((recipe, folder, allow_targets))
+        return 0
+
+    monkeypatch.setitem(sys.modules, "lmexp.train", SimpleNamespace(run=run))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    return runs
+
+
+def imported(*command: str) -> set[str]:
+    """Modules that a command has imported at its end."""
+    code = f"import sys; sys.argv = {['train.py', *command]!r}\n" + (
+        "import runpy\ntry: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit: pass\nprint('\\nMODULES', *sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=TRAIN.parent, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.rpartition("MODULES")[2].split())
+
+
+@pytest.mark.parametrize("typed", ["--help", "--cfg job", "model=lsmt", "-m model.num_layerz=1,2"])
+def test_what_needs_no_torch_imports_none(typed):
+    assert imported(*typed.split()).isdisjoint({"torch", "lightning", "transformers", "wandb"})
+
+
+def test_help_takes_less_than_a_second():
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, TRAIN, "--help"], capture_output=True, text=True)
+        seconds.append(time.perf_counter() - began)
+
+    assert min(seconds) < 1
+    assert "model=gru|lstm|rnn|transformer" in done.stdout
+
+
+def test_cfg_prints_the_configuration_and_makes_no_folder(tmp_path):
+    command = [sys.executable, TRAIN, "--cfg", "job", "model=lstm", "seed=5"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert yaml.safe_load(done.stdout)["seed"] == 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_gets_a_new_folder_with_its_recipe(started, tmp_path):
+    for _ in range(2):
+        assert main(["train", "model=gru", "seed=3"]) == 0
+
+    (first, one, _), (_, two, _) = started
+    assert one != two
+    assert one.parent == two.parent == Path("logs/runs/gru-python_docs")
+    assert read_recipe(one / "recipe.yaml") == first == compose(["model=gru", "seed=3"])
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_hydra_run_dir_names_the_folder(started):
+    assert main(["train", "hydra.run.dir=here/run"]) == 0
+
+    assert started[0][1] == Path("here/run")
+
+
+def test_a_folder_that_holds_something_is_not_taken(started, capsys):
+    Path("here").mkdir()
+    Path("here", "kept.txt").write_text("")
+
+    assert main(["train", "hydra.run.dir=here"]) == 2
+
+    assert "here is there and not empty" in capsys.readouterr().err
+    assert not started
+
+
+def test_run_starts_a_frozen_recipe_as_it_stands(started, tmp_path):
+    recipe = compose(["model=lstm", "seed=9"])
+    write_recipe(recipe, tmp_path)
+
+    assert main(["run", "recipe.yaml", "--folder", "job"]) == 0
+
+    assert started == [(recipe, Path("job"), ())]
+    assert read_recipe(Path("job/recipe.yaml")) == recipe
+
+
+def test_run_checks_the_recipe_and_names_the_file(started, tmp_path, capsys):
+    recipe = compose([])
+    recipe["model"]["_target_"] = "os.system"
+    write_recipe(recipe, tmp_path)
+
+    assert main(["run", "recipe.yaml"]) == 2
+
+    assert "recipe.yaml: model._target_=os.system lies outside" in capsys.readouterr().err
+    assert not started
+
+
+def test_a_recipe_cannot_allow_targets(started, tmp_path, capsys):
+    write_recipe({**compose([]), "allow_targets": ["os"]}, tmp_path)
+
+    assert main(["run", "recipe.yaml"]) == 2
+
+    assert "takes no 'allow_targets'" in capsys.readouterr().err
+
+
+def test_packages_in_the_current_folder_are_used_when_allowed(started, capsys):
+    Path("mine.py").write_text(
+        "from dataclasses import dataclass\n\n\n@dataclass(frozen=True)\nclass Net:\n"
+        "    width: int\n\n    def decoder(self, vocab): ...\n"
+    )
+    Path("my_conf/model").mkdir(parents=True)
+    Path("my_conf/model/mine.yaml").write_text("_target_: mine.Net\nwidth: 3\n")
+    typed = ["train", "--config-dir", "my_conf", "model=mine"]
+
+    assert main(typed) == 2
+    assert "add --allow-targets mine" in capsys.readouterr().err
+    assert main([*typed, "--allow-targets", "mine"]) == 0
+    assert main([*typed, "allow_targets=[mine]"]) == 0
+
+    assert [run[2] for run in started] == [("mine",), ("mine",)]
+
+
+def test_the_time_gives_each_folder_a_name_of_its_own(tmp_path):
+    folders = [claim(tmp_path) for _ in range(3)]
+
+    assert len(set(folders)) == 3
+    assert sorted(folders) == folders
+
+
+def test_an_empty_folder_may_be_named(tmp_path):
+    assert claim_named(tmp_path / "new") == claim_named(tmp_path / "new")
+
+
+def test_models_prints_the_matrix(capsys):
+    assert main(["models"]) == 0
+
+    out = capsys.readouterr().out
+    assert "causal_lm" in out
+    assert all(name in out for name in ("gru", "lstm", "rnn", "transformer", "decoder"))
+
+
+def test_plan_says_what_a_run_would_do(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text("0123456789\n" * 100)  # 1100 bytes: 990 + 55 + 55
+    sizes = ["model=gru", "model.d_model=8", "model.num_layers=1", "model.tied=true"]
+    data = ["data=text", "data.files=a.txt", "tokenizer=byte", "data.max_length=10"]
+    more = ["data.batch_size=3", "trainer.max_steps=66", "schedule=constant"]
+
+    assert main(["plan", *sizes, *data, *more]) == 0
+
+    out = " ".join(capsys.readouterr().out.split())
+    parameters = 263 * 8 + 3 * (8 * 8 + 8 * 8 + 8 + 8)  # embedding; W, U and two biases a gate
+    assert f"parameters {parameters:,}, {parameters - 263 * 8:,} of them" in out
+    assert "3 rows of 10 tokens, 30 in all" in out
+    assert "66: 2.00 epochs of 33 steps, 1,980 tokens" in out
+    assert "learning rate by step" in out
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_without_torch(command):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "lmexp", command, "--help"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "usage: lmexp" in done.stdout
+    assert "| torch\n" not in done.stderr
+
+
+def test_an_unknown_command_names_the_nearest(capsys):
+    assert main(["generat"]) == 2
+
+    assert "did you mean 'generate'?" in capsys.readouterr().err
+
+
+def test_a_defect_keeps_its_traceback():
+    with pytest.raises(ValueError, match="invalid literal"):
+        run_command(lambda: int("x"))
+
+
+def test_an_error_of_the_system_names_the_file(capsys, tmp_path):
+    status = run_command(lambda: len((tmp_path / "none").read_bytes()))
+
+    assert status == 2
+    assert capsys.readouterr().err == f"lmexp: {tmp_path / 'none'}: No such file or directory\n"

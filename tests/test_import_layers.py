@@ -1,0 +1,96 @@
+"""Imports go one way: text, batches, networks, tasks, training, commands."""
+
+import ast
+from pathlib import Path
+
+import lmexp
+
+PACKAGE = Path(lmexp.__file__).parent
+OF_ALL = {"batch", "seeds"}  # a NamedTuple and a hash: anybody may use them
+ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here: see below
+    "tokenizers": {"tokenizers", "seen"},
+    "corpora": {"corpora", "cache"},
+    "cleaning": {"seen"},
+    "schedules": set(),
+    "batch_plan": set(),
+    "batch": set(),
+    "seeds": set(),
+    "networks": {"networks"},
+    "losses": set(),
+    "metrics": set(),
+    "collate": {"packing", "batch_plan", "tokenizers"},
+    "tasks": {"tasks", "networks", "losses", "metrics", "schedules", "optimizers", "ema"},
+    "signatures": set(),
+    "values": {"signatures"},
+    "targets": {"signatures", "values"},
+    "origins": set(),
+    "models": {"signatures", "recipe", "targets"},  # recipe: for the command alone
+}
+COMMANDS = {"train", "evaluate", "predict", "show", "plan", "launch", "sweep", "__main__"}
+
+
+def imports(file: Path) -> set[str]:
+    """First parts of what a file imports of lmexp, wherever the import stands."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lmexp":
+            path = (node.module or "").split(".")[1:]
+            found |= {path[0]} if path else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("lmexp.")}
+    return found
+
+
+FILES = {
+    file: file.relative_to(PACKAGE).parts[0].removesuffix(".py") for file in PACKAGE.rglob("*.py")
+}
+
+
+def test_a_part_imports_only_what_is_below_it():
+    wrong = {
+        str(file.relative_to(PACKAGE)): extra
+        for file, part in FILES.items()
+        if part in ALLOWED and (extra := imports(file) - ALLOWED[part] - OF_ALL)
+    }
+
+    assert not wrong
+
+
+def test_no_part_imports_a_command():
+    wrong = {
+        str(file.relative_to(PACKAGE)): extra
+        for file, part in FILES.items()
+        if part not in COMMANDS | {"recipe"} and (extra := imports(file) & COMMANDS)
+    }
+
+    assert not wrong
+
+
+def test_networks_import_of_networks_only_what_is_no_architecture():
+    shared = {"interface", "layers", "attention", "cache", "segments"}
+    for file in (PACKAGE / "networks").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+                "lmexp.networks."
+            ):
+                assert str(node.module).split(".")[2] in shared, f"{file}: {node.module}"
+
+
+def test_recipe_alone_imports_hydra():
+    for file in FILES:
+        names = {
+            (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name) or ""
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        }
+        uses_hydra = any(name.split(".")[0] == "hydra" for name in names)
+        assert not uses_hydra or file.name == "recipe.py"
+
+
+def test_every_file_and_function_is_short():
+    for file in FILES:
+        text = file.read_text(encoding="utf-8")
+        assert text.count("\n") < 300, file
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert (node.end_lineno or 0) - node.lineno < 50, f"{file}: {node.name}"

@@ -1,0 +1,128 @@
+"""Sweeps: one process a run, one after the other; a run that fails stops nobody else."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lmexp import recipe
+from lmexp.recipe import expand
+from lmexp.run_folder import read_recipe
+from lmexp.sweep import plan
+
+TRAIN = Path(__file__).resolve().parent.parent / "train.py"
+SMALL = [
+    "data=text",
+    "tokenizer=byte",
+    "data.max_length=16",
+    "data.batch_size=4",
+    "model=gru",
+    "model.d_model=8",
+    "model.num_layers=1",
+    "task.sample_tokens=0",
+    "trainer=debug",
+    "trainer.max_steps=4",
+    "logger=none",
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A current folder with a text in it."""
+    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog\n" * 60)
+    return tmp_path
+
+
+def start(folder: Path, *typed: str) -> "subprocess.Popen[str]":
+    """`python train.py -m` in a folder."""
+    return subprocess.Popen(
+        [sys.executable, TRAIN, "-m", *SMALL, *typed],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "LOCAL_RANK": "3", "WORLD_SIZE": "7"},  # of a launcher around us
+    )
+
+
+def manifest(folder: Path) -> list[dict]:
+    """The jobs of the only sweep in a folder; none before it has begun."""
+    files = list(folder.glob("logs/sweeps/*/*/manifest.json"))
+    return json.loads(files[0].read_text())["jobs"] if files else []
+
+
+def test_a_failing_run_does_not_stop_the_others(folder):
+    process = start(folder, "data.files=text.txt,missing.txt", "seed=1,2")
+    out, err = process.communicate()
+
+    jobs = manifest(folder)
+    assert process.returncode == 1
+    assert [job["status"] for job in jobs] == ["finished", "finished", "failed", "failed"], err
+    assert [job["return_code"] for job in jobs] == [0, 0, 2, 2]
+    assert jobs[1]["overrides"] == ["data.files=text.txt", "seed=2"]
+    assert "missing.txt" in jobs[2]["error"]
+    assert all(job["seconds"] > 0 for job in jobs)
+    assert out.count("finished") >= 2
+    assert "Traceback" not in out + err
+
+
+def test_each_run_has_its_own_folder_recipe_and_record(folder):
+    process = start(folder, "data.files=text.txt", "seed=1,2", "hydra.sweep.dir=here")
+    _, err = process.communicate()
+
+    assert process.returncode == 0, err
+    jobs = sorted(path.parent for path in (folder / "here").glob("*/recipe.yaml"))
+    assert [path.name for path in jobs] == ["0_seed-1", "1_seed-2"]
+    assert [read_recipe(path / "recipe.yaml")["seed"] for path in jobs] == [1, 2]
+    assert all((path / "summary.json").exists() for path in jobs)
+    assert not (folder / "logs").exists()
+
+
+def test_sigterm_ends_the_run_under_way_and_the_sweep(folder):
+    process = start(
+        folder, "data.files=text.txt", "seed=1,2", "trainer.max_steps=1000000", "name=long"
+    )
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("logs/sweeps/long/*/0_seed-1/metrics.jsonl")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+
+    assert process.returncode == 143
+    assert [job["status"] for job in manifest(folder)] == ["stopped", "waiting"]
+
+
+def test_combinations_come_in_the_order_as_typed():
+    typed = ["model=rnn,lstm", "trainer.max_steps=5", "seed=range(2)", "data.files='a,b'"]
+
+    assert [c[0::2] for c in expand(typed)] == [
+        [model, seed] for model in ("model=rnn", "model=lstm") for seed in ("seed=0", "seed=1")
+    ]
+    assert {c[3] for c in expand(typed)} == {"data.files='a,b'"}
+
+
+def test_a_glob_sweeps_over_the_files_of_a_group():
+    models = {combination[0] for combination in expand(["model=glob(*)"])}
+
+    assert {"model=rnn", "model=lstm", "model=gru", "model=transformer"} <= models
+
+
+def test_every_combination_is_checked_and_keeps_its_own_recipe():
+    planned = plan(["model=rnn,gru", "seed=3,4"], None, ())
+
+    found = [(job.composed.recipe["model"]["cell"], job.composed.recipe["seed"]) for job in planned]
+    assert found == [("rnn", 3), ("rnn", 4), ("gru", 3), ("gru", 4)]
+
+
+def test_a_sweep_of_one_combination_is_a_run_like_any_other():
+    planned = plan(["model=gru"], None, ())
+
+    assert [job.overrides for job in planned] == [[]]
+    assert planned[0].composed.recipe == recipe.compose(["model=gru"])
