@@ -38,6 +38,7 @@ lint: .venv/installed-dev
 benchmarks: .venv/installed-benchmarks
 	$(BIN)/python benchmarks/lm_throughput.py
 	$(BIN)/python benchmarks/recurrent_throughput.py
+	$(BIN)/python benchmarks/tiny_step.py
 	$(BIN)/python benchmarks/generate_throughput.py
 
 clean:

@@ -1,6 +1,4 @@
 import itertools
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -233,13 +231,10 @@ def test_a_text_shorter_than_a_step_is_refused():
         prepared(batch_size=400)
 
 
-def test_ptb_has_the_published_numbers_of_tokens():
-    here = Path(__file__).parents[1]
-    root = Path(os.environ.get("LMEXP_DATA", here / "../shared/data")) / "ptb"
-    if not root.is_dir():
-        pytest.skip(f"no {root}")
+def test_ptb_has_the_published_numbers_of_tokens(data_folder):
+    root = str(data_folder("ptb"))
     names = [f"ptb.{part}.txt" for part in ("train", "valid", "test")]
-    corpus = TextFiles(*names, 0.0, 0.0, "tail", "split", "text", "error", root=str(root))
+    corpus = TextFiles(*names, 0.0, 0.0, "tail", "split", "text", "error", root=root)
     nothing = Cleaning(*[False] * 4, None, False)
     data = module(corpus, max_length=35, cleaning=nothing)
     data.tokenizer = tokenizers.Words(vocab_size=None, min_count=1)

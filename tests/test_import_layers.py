@@ -87,10 +87,16 @@ def test_recipe_alone_imports_hydra():
         assert not uses_hydra or file.name == "recipe.py"
 
 
+def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function without its docstring."""
+    docstring = ast.get_docstring(function, clean=False) or ""
+    return (function.end_lineno or 0) - function.lineno - docstring.count("\n")
+
+
 def test_every_file_and_function_is_short():
     for file in FILES:
         text = file.read_text(encoding="utf-8")
         assert text.count("\n") < 300, file
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                assert (node.end_lineno or 0) - node.lineno < 50, f"{file}: {node.name}"
+                assert code_lines(node) < 50, f"{file}: {node.name}"

@@ -89,7 +89,7 @@ def test_an_empty_split_is_refused_by_name(split):
 
 def test_a_tokenizer_is_not_fitted_on_nothing():
     with pytest.raises(ValueError, match="train split of a test is empty"):
-        preparation(Poems(train=0)).tokenizer(tokenizers.Bytes())
+        preparation(Poems(train=0)).tokenizer(tokenizers.Words(vocab_size=None, min_count=1))
 
 
 def test_long_preparations_are_announced(monkeypatch):

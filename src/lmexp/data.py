@@ -86,7 +86,6 @@ class TextDataModule(lightning.LightningDataModule):
         seed: of the order.
         micro_batches: parts of a step.
         evaluation: windows of validation and test.
-        files: data.files stands for data.corpus.files, which is what is read.
 
     Raises:
         ValueError: sizes that do not go together.
@@ -111,10 +110,9 @@ class TextDataModule(lightning.LightningDataModule):
         seed: Annotated[int, Ge(0)],
         micro_batches: Annotated[int, Gt(0)],
         evaluation: EvalWindows,
-        files: str | list[str] | None = None,
     ) -> None:
         super().__init__()
-        self.corpus, self.cleaning, self.root, self.files = corpus, cleaning, root, files
+        self.corpus, self.cleaning, self.root = corpus, cleaning, root
         self.tokenizer = tokenizer
         self.max_length, self.lanes, self.document_mask = max_length, lanes, document_mask
         self.rows = _rows_of_a_step(max_length, batch_size, batch_tokens, lanes, micro_batches)

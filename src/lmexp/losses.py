@@ -120,25 +120,27 @@ class _ProjectedNll(torch.autograd.Function):
         vocab_size = weight.shape[0]
         by_hidden = torch.empty_like(hidden) if wants[0] else None
         by_weight = torch.zeros_like(weight, dtype=torch.float32) if wants[1] else None
-        plain = hidden.new_zeros((), dtype=torch.float32)
-        uniform = plain.clone()  # nll under a uniform target, what smoothing mixes in
+        plain = uniform = hidden.new_zeros((), dtype=torch.float32)
         correct = labels.new_zeros(())
         rows = max(1, CHUNK_LOGITS // vocab_size)
         for first in range(0, len(labels), rows):
             part, label = hidden[first : first + rows], labels[first : first + rows, None]
-            logs = torch.log_softmax(part @ weight.t(), dim=-1, dtype=torch.float32)
-            plain -= logs.gather(1, label).sum()
-            correct += (logs.argmax(dim=-1, keepdim=True) == label).sum()
-            if smoothing:
-                uniform -= logs.mean(dim=-1).sum()
+            logits = part @ weight.t()
+            probabilities = torch.softmax(logits, dim=-1, dtype=torch.float32)
+            likeliest = probabilities.argmax(dim=-1, keepdim=True)
+            # log sum exp: a probability underflows, the largest never does
+            peak = logits.gather(1, likeliest).float() - probabilities.gather(1, likeliest).log()
+            plain = plain + (peak - logits.gather(1, label)).sum()
+            correct = correct + (likeliest == label).sum()
+            if smoothing:  # nll under a uniform target, which smoothing mixes in
+                mean = logits.mean(dim=-1, keepdim=True, dtype=torch.float32)
+                uniform = uniform + (peak - mean).sum()
             if not any(wants):
                 continue
-            by_logits = logs.exp_()  # softmax - target, in the memory of the log-softmax
+            by_logits = probabilities  # minus the target, in the same memory
             if smoothing:
                 by_logits -= smoothing / vocab_size
-            by_logits.scatter_add_(
-                1, label, by_logits.new_full((1, 1), smoothing - 1).expand_as(label)
-            )
+            by_logits.scatter_add_(1, label, by_logits.new_tensor(smoothing - 1).expand_as(label))
             by_logits = by_logits.to(dtype)
             if by_hidden is not None:
                 torch.mm(by_logits, weight, out=by_hidden[first : first + rows])
@@ -146,7 +148,8 @@ class _ProjectedNll(torch.autograd.Function):
                 by_weight += by_logits.t() @ part
         ctx.save_for_backward(by_hidden, by_weight)
         ctx.mark_non_differentiable(plain, correct)
-        return (1 - smoothing) * plain + smoothing * uniform, plain, correct
+        nll = (1 - smoothing) * plain + smoothing * uniform
+        return nll, plain, correct
 
     @staticmethod
     def backward(

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,17 +106,17 @@ TEXT = "The cat sat on the mat.\nÉté: 中文, and a 🙂 on it.\n\nThe end\n" 
 @pytest.mark.parametrize(
     "tokenizer",
     [
-        Bytes(extra=[]),
-        Chars(min_count=1, max_types=None, extra=[]),
-        Words(min_count=1, max_types=None, extra=[]),
-        SentencePiece(algorithm="bpe", vocab_size=330, sample_bytes=10_000, extra=[]),
-        SentencePiece(algorithm="unigram", vocab_size=330, sample_bytes=10_000, extra=[]),
+        Bytes(),
+        Chars(vocab_size=None, min_count=1, byte_fallback=True),
+        Words(vocab_size=None, min_count=1),
+        SentencePiece(algorithm="bpe", vocab_size=300, sample_bytes=10_000),
+        SentencePiece(algorithm="unigram", vocab_size=300, sample_bytes=10_000),
     ],
     ids=lambda tokenizer: getattr(tokenizer, "algorithm", type(tokenizer).__name__),
 )
 @pytest.mark.parametrize("prompt_length", [0, 1, 7, 20])
 def test_with_every_tokenizer_prompt_and_pieces_are_the_decoded_whole(tokenizer, prompt_length):
-    tokenizer.fit(lambda: TEXT.splitlines(keepends=True))
+    tokenizer.fit(lambda: [*TEXT.splitlines(keepends=True), Path(__file__).read_text("utf-8")])
     ids = tokenizer.encode(TEXT + "unseen: ü Ω 🎈 words\n")
     prompt = ids[:prompt_length]
 

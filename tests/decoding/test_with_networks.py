@@ -87,3 +87,20 @@ def test_learned_positions_bound_prompt_and_new_tokens_together():
     assert len(text(network, [prompt], forbidden_ids=(VOCAB.eos_id,))[0]) == NEW  # 30 are read
     with pytest.raises(ValueError, match=r"12 tokens and 20 new ones need 31 .* learned 30"):
         text(network, [[2, *prompt]])
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_cached_logits_in_bfloat16_are_those_of_a_whole_pass(mixed):
+    torch.manual_seed(0)
+    network = transformer(dropout=0.0).decoder(VOCAB).to(None if mixed else torch.bfloat16)
+    ids = torch.randint(7, VOCAB.size, (3, 12))
+
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        whole = network(ids)
+        logits, state = network.step(ids[:, :4], network.start())
+        steps = [logits]
+        for piece in (ids[:, 4:7], ids[:, 7:8], ids[:, 8:12]):  # several columns at once, and one
+            logits, state = network.step(piece, state)
+            steps.append(logits)
+
+    torch.testing.assert_close(torch.stack(steps, 1), whole[:, [3, 6, 7, 11]], rtol=0.05, atol=0.02)

@@ -1,10 +1,9 @@
 import pytest
 import torch
 from architectures import VOCAB, recurrent
-from torch import nn
 
 from lmexp.networks.interface import CarryingDecoder
-from lmexp.networks.layers import LockedDropout
+from lmexp.networks.layers import Dropout, LockedDropout
 from lmexp.networks.recurrent import Recurrent
 from lmexp.networks.segments import Segments
 
@@ -112,4 +111,4 @@ def test_locked_dropout_keeps_one_mask_over_time():
 
 def test_variational_dropout_is_chosen_by_name():
     assert isinstance(recurrent("gru", variational=True).decoder(VOCAB).dropout, LockedDropout)
-    assert isinstance(recurrent("gru").decoder(VOCAB).dropout, nn.Dropout)
+    assert isinstance(recurrent("gru").decoder(VOCAB).dropout, Dropout)

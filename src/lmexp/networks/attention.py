@@ -12,7 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lmexp.networks.cache import LayerCache
-from lmexp.networks.layers import Activation, FeedForward, Norm, Rotation, make_norm, rotate
+from lmexp.networks.layers import (
+    Activation,
+    Dropout,
+    FeedForward,
+    Norm,
+    Rotation,
+    make_norm,
+    rotate,
+)
 
 EXPLICIT_LENGTH = 512  # SDPA's CPU kernel in bfloat16 takes 2.2 times as long up to here
 
@@ -55,9 +63,12 @@ class SelfAttention(nn.Module):
             (B, T, D).
         """
         query, key, value = self._project(x, turn)
+        dtype = query.dtype
         if cache is not None:
             key, value = cache.write(key, value)
+            query = query.to(key.dtype)  # of the cache
         mixed = attend(query, key, value, bias, is_causal=bias is None and x.shape[1] > 1)
+        mixed = mixed.to(dtype)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -97,7 +108,7 @@ class TransformerLayer(nn.Module):
         self.attention = SelfAttention(d_model, num_heads, num_kv_heads, bias=bias)
         self.feed_forward_norm = make_norm(norm, d_model, bias=bias)
         self.feed_forward = FeedForward(d_model, d_ff, activation, bias=bias)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 from lmexp.networks.interface import Vocab
-from lmexp.networks.layers import LockedDropout
+from lmexp.networks.layers import Dropout, LockedDropout
 from lmexp.networks.segments import Segments
 
 Cell = Literal["rnn", "lstm", "gru"]
@@ -73,7 +73,7 @@ class RecurrentDecoder(nn.Module):
         super().__init__()
         kind = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[cell]
         self.embed = nn.Embedding(vocab_size, d_model)
-        self.dropout = LockedDropout(dropout) if variational else nn.Dropout(dropout)
+        self.dropout = LockedDropout(dropout) if variational else Dropout(dropout)
         self.layers = nn.ModuleList(
             kind(d_model, d_model, batch_first=True) for _ in range(num_layers)
         )
