@@ -154,7 +154,7 @@ VALUES = {
     "duration": ("trainer.max_time=10m", "max_time=10m", "'00:10:00'"),
     "name of a folder": ("name=a/b", "name=a/b", "no '/'"),
     "missing value": ("model.d_model=???", "model.d_model=???", "has to be given"),
-    "missing in a file": ("data=text", "conf/data/text.yaml: data.files has to be given"),
+    "missing in a file": ("data=text", "conf/data/text.yaml: data.files=??? has to be given"),
     "missing in the environment": ("data.root=${oc.env:NOWHERE}", "no NOWHERE"),
     "interpolation": ("optimizer.lr=${optimizer.rate}", "optimizer.lr:", "optimizer.rate"),
     "grammar": ("model.d_model=[1", "model.d_model=[1: cannot be read"),

@@ -211,7 +211,7 @@ class _Checker:
         """The value is there and fits the annotation."""
         if value == "???":
             short = key.replace("data.corpus.", "data.")
-            self.refuse(key, f"{key}=??? has to be given: write {short}=…")
+            self.refuse(key, f"{short}=??? has to be given: write {short}=…")
         try:
             convert(value, parameter)
         except ValueError as error:

@@ -69,6 +69,11 @@ def _choose_precision(accelerator: str, precision: Precision) -> tuple[str, str]
             "bf16-mixed; write trainer.precision=bf16-mixed or 32-true"
         )
     if precision != "auto":
+        if accelerator == "cpu" and precision != "32-true" and not _has_bf16_instructions():
+            return (
+                precision,
+                "as asked, but this CPU has no bfloat16 instructions: 32-true is faster",
+            )
         return precision, "as asked"
     if accelerator == "gpu":
         if torch.cuda.is_bf16_supported(including_emulation=False):
@@ -83,9 +88,12 @@ def peak_flops(hardware: Hardware) -> float:
     """FLOP/s of matrix products at the run's precision, the denominator of the utilisation.
 
     From the data sheet for the GPUs listed above at 16 bits; measured with a product of two
-    1024 x 1024 matrices (the best of ten) everywhere else.
+    1024 x 1024 matrices (the best of ten) everywhere else. Of a CPU without bfloat16 instructions
+    always that of float32, which is the higher one.
     """
     reduced = hardware.precision != "32-true"
+    if hardware.accelerator == "cpu" and not _has_bf16_instructions():
+        reduced = False
     if hardware.accelerator == "cuda" and reduced:
         name = torch.cuda.get_device_name(0)
         for key, peak in _PEAK_BF16.items():

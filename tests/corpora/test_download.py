@@ -1,3 +1,4 @@
+import gc
 import hashlib
 import http.server
 import io
@@ -52,6 +53,7 @@ def server():
         yield f"http://127.0.0.1:{http_server.server_port}", asked
         http_server.shutdown()
         thread.join()
+    gc.collect()  # a connection that was left open is told of here, not in another test
 
 
 @pytest.fixture(autouse=True)

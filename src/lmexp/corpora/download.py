@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import os
 import shutil
+import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Sequence
@@ -95,6 +96,9 @@ def _download(url: str, sha256: str, path: Path) -> None:
                 size += len(data)
                 progress.update(task, completed=size)
             os.fsync(file.fileno())
+    except urllib.error.HTTPError as error:
+        error.close()  # it holds the connection
+        raise
     except http.client.HTTPException as error:
         raise OSError(f"{url}: {error!r}") from error
     if digest.hexdigest() != sha256:

@@ -172,6 +172,24 @@ class RecurrentDecoder(nn.Module):
 
 def _run_layer(layer: nn.Module, x: Tensor, state: CellState) -> tuple[Tensor, CellState]:
     """(B, T, D), one (B, D) or two -> (B, T, D), as many after the last column."""
+    if _stays_float32(layer, x.device):
+        with torch.autocast("cpu", enabled=False):
+            return _read(layer, x.float(), state)
+    return _read(layer, x, state)
+
+
+def _read(layer: nn.Module, x: Tensor, state: CellState) -> tuple[Tensor, CellState]:
     hidden, *cell = (part.unsqueeze(0) for part in state)
     x, after = layer(x, (hidden, *cell) if cell else hidden)
     return x, tuple(part.squeeze(0) for part in (after if cell else (after,)))
+
+
+def _stays_float32(layer: nn.Module, device: torch.device) -> bool:
+    """Whether autocast would ask oneDNN for an LSTM that it has not: bfloat16 on an older CPU."""
+    return (
+        device.type == "cpu"
+        and isinstance(layer, nn.LSTM)
+        and torch.is_autocast_enabled("cpu")
+        and torch._C._has_mkldnn
+        and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
