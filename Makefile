@@ -7,13 +7,14 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 
 ifdef UV
-    NEW_VENV := $(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+    NEW_VENV := $(UV) venv --quiet --seed --allow-existing --python $(PYTHON) .venv
     INSTALL := $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt
 else
     NEW_VENV := $(PYTHON) -m venv .venv
     INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 endif
 
+BENCHMARKS := lm_throughput recurrent_throughput tiny_step generate_throughput startup memory
 LITGPT := .venv/litgpt
 TESTS := OMP_NUM_THREADS=1 WANDB_MODE=offline $(BIN)/python -m pytest -n auto
 
@@ -36,10 +37,10 @@ lint: .venv/installed-dev
 	$(BIN)/mypy --strict src
 
 benchmarks: .venv/installed-benchmarks
-	$(BIN)/python benchmarks/lm_throughput.py
-	$(BIN)/python benchmarks/recurrent_throughput.py
-	$(BIN)/python benchmarks/tiny_step.py
-	$(BIN)/python benchmarks/generate_throughput.py
+	@missed=; for name in $(BENCHMARKS); do \
+		$(BIN)/python benchmarks/$$name.py || missed="$$missed $$name"; \
+	done; \
+	test -z "$$missed" || { echo "missed or failed:$$missed"; exit 1; }
 
 clean:
 	rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

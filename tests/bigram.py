@@ -1,5 +1,6 @@
 """A network whose next-token probabilities are a table, so that decoding can be done by hand."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from lmexp.build import vocab_of
 from lmexp.checkpoint import save
 from lmexp.networks.interface import Vocab
+from lmexp.recipe import compose
 from lmexp.tokenizers import Bytes
 
 SPLIT_FILES = {"": "train", "val_": "val", "test_": "test"}
@@ -85,6 +87,12 @@ class Successor:
         return Bigram(torch.eye(vocab.size).roll(1, dims=1) * self.gap)
 
 
+@functools.cache
+def _composed() -> dict[str, Any]:
+    """A whole recipe, as checkpoints hold them."""
+    return compose(["tokenizer=byte", "logger=none"])
+
+
 def write_checkpoint(
     folder: Path, text: str, gap: float = 50.0, *, document: str = "file"
 ) -> tuple[Path, dict[str, Any]]:
@@ -123,13 +131,12 @@ def write_checkpoint(
     windows = {"context": None, "stride": None, "carry": False, "batch_size": 4}
     task = {"label_smoothing": 0.0, "clip_norm": None, "ema_decay": None}
     recipe = {
-        "seed": 0,
+        **_composed(),
         "model": {"_target_": "bigram.Successor", "gap": gap},
         "task": {"_target_": "lmexp.tasks.causal_lm.CausalLM", **task}
         | {"sample_prompt": "", "sample_tokens": 0},
         "data": data,
         "eval": {"_target_": "lmexp.data.EvalWindows", **windows},
-        "trainer": {"micro_batches": 1},
     }
     tokenizer = Bytes(extra=[])
     network = Successor(gap).decoder(vocab_of(tokenizer))

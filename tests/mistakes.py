@@ -73,6 +73,9 @@ IN_FILES = {
     "no YAML": in_file(
         "model", "_target_: a\n  cell: [\n", "my_conf/model/bad.yaml:2:", "no valid YAML"
     ),
+    "NUL in a file": in_file(
+        "model", "_target_: a\0b\n", "my_conf/model/bad.yaml: no valid YAML", "offset 11"
+    ),
     "key of an experiment": in_file(
         "experiment",
         GLOBAL + "optimizer:\n  bettas: [0.9, 0.99]\n",
@@ -187,11 +190,11 @@ TOGETHER = {
     "both batch sizes": ("data.batch_tokens=512", "also write data.batch_size=null"),
     "no batch size": ("data.batch_size=null", "batch_tokens=null", "exactly one"),
     "batch below a sequence": ("data.batch_size=null data.batch_tokens=5", "try data.batch_tokens"),
-    "too many parts": ("trainer.micro_batches=99", "micro_batches=99", "at most 16"),
+    "too many parts": ("trainer.micro_batches=99", "micro_batches=99", "at most 8"),
     "no end": ("trainer.max_steps=null", "max_epochs=null", "exactly one"),
     "two ends": ("trainer.max_epochs=2", "also write trainer.max_steps=null"),
-    "lanes without state": ("data.lanes=16", "data.lanes=16", "write data.lanes=null"),
-    "lanes unlike rows": ("model=gru data.lanes=3", "data.lanes=3", "write data.lanes=16"),
+    "lanes without state": ("data.lanes=8", "data.lanes=8", "write data.lanes=null"),
+    "lanes unlike rows": ("model=gru data.lanes=3", "data.lanes=3", "write data.lanes=8"),
     "carrying without state": ("eval.carry=true", "eval.carry=true", "write eval.carry=false"),
     "stride over context": ("eval.context=8 eval.stride=9", "eval.stride=9", "at most 8"),
     "positions too few": ("model.positions=learned model.max_length=8", "write model.max_length="),

@@ -9,6 +9,7 @@ import torch
 from lmexp import checkpoint as checkpoints
 
 CONTENT = {
+    "training": {"steps_done": 3},
     "state_dict": {"weight": torch.arange(6.0).view(2, 3)},
     "recipe": {"name": "a", "lr": 0.1, "list": [1, None]},
     "tokenizer": {"class": "Bytes"},
@@ -72,8 +73,9 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_no_scrap(path):
 def test_a_damaged_newest_falls_back_to_the_one_before_and_says_so(tmp_path):
     folder = tmp_path / "checkpoints"
     folder.mkdir()
-    checkpoints.save(CONTENT, folder / "last.ckpt")
-    checkpoints.keep_previous(folder)
+    for _ in range(2):
+        checkpoints.save(CONTENT, folder / "newest.ckpt")
+        checkpoints.rotate(folder)
     (folder / "last.ckpt").write_bytes(b"half a file")
     said = []
 
@@ -82,6 +84,15 @@ def test_a_damaged_newest_falls_back_to_the_one_before_and_says_so(tmp_path):
     assert found == folder / "previous.ckpt"
     assert "last.ckpt" in said[0]
     assert "falling back" in said[0]
+
+
+def test_a_kill_between_two_renames_loses_nothing(tmp_path):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    checkpoints.save(CONTENT, folder / "newest.ckpt")
+    checkpoints.save(CONTENT, folder / "previous.ckpt")  # last.ckpt has been renamed, newest not
+
+    assert checkpoints.newest_good(tmp_path, pytest.fail) == folder / "newest.ckpt"
 
 
 def test_when_all_are_damaged_nothing_starts_from_scratch(tmp_path):

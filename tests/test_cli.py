@@ -25,6 +25,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict,
 
     def run(recipe, folder, *, allow_targets=()):
         runs.append((recipe, folder, allow_targets))
+        (folder / "summary.json").write_text("{}")  # begun: an unused folder would be given back
         return 0
 
     monkeypatch.setitem(sys.modules, "lmexp.train", SimpleNamespace(run=run))
@@ -67,6 +68,36 @@ def test_cfg_prints_the_configuration_and_makes_no_folder(tmp_path):
 
     assert yaml.safe_load(done.stdout)["seed"] == 5
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "mine"),
+    [
+        (["--cfg", "job", "data=text", "data.files=x.txt"], False),
+        (["data=text", "data.files=x.txt", "-c", "job", "--allow-targets", "mine"], True),
+        (["--cfg=job", "data=text", "data.files=x.txt", "allow_targets=[mine]"], True),
+    ],
+)
+def test_cfg_prints_what_would_run(typed, mine, started, capsys):
+    assert main(["train", *typed]) == 0
+
+    out, err = capsys.readouterr()
+    assert yaml.safe_load(out) == compose(["data=text", "data.files=x.txt"])
+    assert out.splitlines()[-1].startswith("# allow_targets: " + ('["mine"]' if mine else "[]"))
+    assert err == ""
+    assert not started
+
+
+def test_cfg_shows_what_is_still_to_be_given(capsys):
+    assert main(["train", "--cfg", "job", "data=text"]) == 0
+
+    assert yaml.safe_load(capsys.readouterr().out)["data"]["corpus"]["files"] == "???"
+
+
+def test_cfg_of_a_sweep_is_refused(capsys):
+    assert main(["train", "--cfg", "job", "-m", "seed=1,2"]) == 2
+
+    assert "leave -m out" in capsys.readouterr().err
 
 
 def test_a_run_gets_a_new_folder_with_its_recipe(started, tmp_path):
@@ -115,6 +146,28 @@ def test_run_checks_the_recipe_and_names_the_file(started, tmp_path, capsys):
 
     assert "recipe.yaml: model._target_=os.system lies outside" in capsys.readouterr().err
     assert not started
+
+
+@pytest.mark.parametrize("key", ["name", "seed", "resume", "init_from", "eval", "sweep"])
+def test_a_recipe_that_lacks_a_key_is_refused_by_its_name(key, started, tmp_path, capsys):
+    recipe = compose([])
+    del recipe[key]
+    write_recipe(recipe, tmp_path)
+
+    assert main(["run", "recipe.yaml"]) == 2
+
+    error = capsys.readouterr().err
+    assert error.startswith(f"lmexp: recipe.yaml: {key} is missing: ")
+    assert error.count("\n") == 1
+    assert not started
+
+
+def test_a_recipe_in_another_encoding_is_refused_with_the_byte(started, tmp_path, capsys):
+    (tmp_path / "recipe.yaml").write_bytes("name: café\n".encode("latin-1"))
+
+    assert main(["run", "recipe.yaml"]) == 2
+
+    assert "recipe.yaml is not UTF-8: byte 0xE9 at offset 9" in capsys.readouterr().err
 
 
 def test_a_recipe_cannot_allow_targets(started, tmp_path, capsys):

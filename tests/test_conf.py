@@ -135,6 +135,26 @@ def test_a_file_of_the_users_may_not_hide_one_of_ours(my_conf, tmp_path):
         recipe.compose([], my_conf)
 
 
+def test_a_file_that_is_not_utf8_is_named_with_the_byte(my_conf, tmp_path):
+    (tmp_path / "my_conf" / "model" / "own.yaml").write_bytes(b"# caf\xe9\n")
+
+    message = r"my_conf/model/own.yaml is not UTF-8: byte 0xE9 at offset 5: save it as UTF-8"
+    with pytest.raises(ValueError, match=message):
+        recipe.compose(["model=own"], my_conf)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\0b", ".a", "a/b", "..", "a\n"])
+def test_a_name_that_is_no_folder_is_refused(name):
+    composed = recipe.compose([])
+
+    with pytest.raises(ValueError, match="it names a folder under logs/runs"):
+        check({**composed, "name": name})
+
+
+def test_a_name_may_hold_backslashes_and_letters():
+    check({**recipe.compose([]), "name": r"a\name\0"})
+
+
 @pytest.mark.parametrize("trainer", choices("trainer", [conf_dir()]))
 def test_another_trainer_changes_nothing_of_what_is_learnt(trainer):
     before, after = recipe.compose([]), recipe.compose([f"trainer={trainer}"])

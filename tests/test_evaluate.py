@@ -4,12 +4,42 @@ import math
 import pytest
 from bigram import write_checkpoint
 
+from lmexp import checkpoint
 from lmexp.__main__ import main
+from lmexp.build import build_task, vocab_of
+from lmexp.tokenizers import Bytes
 
 GAP = 2.0
 V = 7 + 256
 MISS = math.log(math.exp(GAP) + V - 1)  # nats for a token that is not the successor
 HIT = MISS - GAP
+
+
+LAYERS = {"d_model": 16, "num_layers": 2, "dropout": 0.5, "tied": True}
+ATTENTION = {"num_heads": 2, "num_kv_heads": 1, "d_ff": 32, "activation": "swiglu", "norm": "rms"}
+KINDS = {"norm_first": True, "positions": "rotary", "max_length": None, "bias": False}
+ARCHITECTURES = {
+    cell: {
+        "_target_": "lmexp.networks.recurrent.Recurrent",
+        "cell": cell,
+        "variational": False,
+        **LAYERS,
+    }
+    for cell in ("rnn", "lstm", "gru")
+} | {
+    "transformer": {
+        "_target_": "lmexp.networks.transformer.Transformer",
+        **LAYERS,
+        **ATTENTION,
+        **KINDS,
+    }
+}
+
+
+def rewrite(run, recipe, **more):
+    """The checkpoint of a run with another recipe."""
+    path = run / "checkpoints" / "best.ckpt"
+    checkpoint.save({**checkpoint.read(path), "recipe": recipe, **more}, path)
 
 
 @pytest.fixture
@@ -135,3 +165,42 @@ def test_a_json_file_in_a_folder_that_is_not_there_is_refused_first(evaluate):
 
     assert status == 2
     assert "there is no folder nowhere" in captured.err
+
+
+@pytest.fixture
+def without_test_split(tmp_path):
+    run, recipe = write_checkpoint(tmp_path, "abcdef\n", GAP)
+    recipe["data"]["corpus"]["test_files"] = None
+    rewrite(run, recipe)
+
+
+@pytest.mark.usefixtures("without_test_split")
+def test_without_a_test_split_the_validation_split_is_scored_and_named(evaluate):
+    status, figures, captured = evaluate()
+
+    assert status == 0
+    assert figures["signature"]["split"] == "val"
+    assert figures["val/loss"] == pytest.approx((2 * HIT + 3 * MISS) / 5, rel=1e-6)
+    assert "no test split: this is its validation split" in captured.err
+
+
+@pytest.mark.usefixtures("without_test_split")
+def test_a_split_that_is_missing_is_refused_with_those_that_are_there(evaluate):
+    status, figures, captured = evaluate("--split", "test")
+
+    assert (status, figures) == (2, {})
+    assert "--split test: the data of this run has: train, val;" in captured.err
+
+
+@pytest.mark.parametrize("model", ARCHITECTURES)
+def test_the_batch_size_changes_no_figure_of_any_architecture(evaluate, tmp_path, model):
+    text = "".join(f"a line of its own, number {n * n}\n" for n in range(1, 12))
+    run, recipe = write_checkpoint(tmp_path, text, document="line")
+    recipe["model"] = ARCHITECTURES[model]
+    task = build_task(recipe, vocab_of(Bytes(extra=[])), None)
+    rewrite(run, recipe, state_dict=task.state_dict())
+
+    losses = [evaluate("--batch-size", str(size))[1]["test/loss"] for size in (1, 3, 32)]
+
+    assert losses == pytest.approx([losses[0]] * 3, abs=1e-6)
+    assert losses[0] > 1

@@ -8,9 +8,17 @@ import lmexp
 PACKAGE = Path(lmexp.__file__).parent
 OF_ALL = {"batch", "seeds"}  # a NamedTuple and a hash: anybody may use them
 ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here: see below
-    "tokenizers": {"tokenizers", "seen"},
-    "corpora": {"corpora", "cache"},
-    "cleaning": {"seen"},
+    "atomic": set(),
+    "cache": {"atomic"},
+    "tokenizers": {"tokenizers"},
+    "corpora": {"corpora"},
+    "cleaning": set(),
+    "packing": set(),
+    "overlap": {"atomic", "cache", "packing"},
+    "preparation": {"cache", "packing", "tokenizers"},
+    "loaders": {"batch_plan", "collate", "packing"},
+    "data": {"batch_plan", "loaders", "networks", "overlap", "packing", "preparation"}
+    | {"tokenizers"},
     "schedules": set(),
     "batch_plan": set(),
     "batch": set(),

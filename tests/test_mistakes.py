@@ -17,6 +17,7 @@ from mistakes import ENCODER, TABLE
 from lmexp.recipe import main
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
+TORCH_SECONDS = 1.8  # importing torch takes them on the machine for which seconds are promised
 
 
 def write(files: Mapping[str, str], folder: Path) -> None:
@@ -82,23 +83,23 @@ def test_a_mistake_is_refused_in_one_line(name, untouched, capsys):
 def test_a_mistake_is_refused_within_seconds(name, seconds, tmp_path):
     mistake = TABLE[name]
     write(mistake.files, tmp_path)
-    worked = []
 
-    while len(worked) < 3 and min(worked, default=seconds) >= seconds:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run(
-            [sys.executable, TRAIN, *mistake.typed.split()],
-            cwd=tmp_path,
-            env={**os.environ, "LMEXP_CACHE": str(tmp_path / "cache")},
-            capture_output=True,
-            text=True,
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        worked.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    done, worked = timed([sys.executable, TRAIN, *mistake.typed.split()], tmp_path)
 
     assert done.returncode == 2, done.stderr
     assert all(part in done.stderr for part in mistake.expected)
-    # Of one core, at best: the clock on the wall, and a busy core, depend on who else is at work.
-    assert min(worked) < seconds
     assert not (tmp_path / "cache").exists()
     assert not list(tmp_path.glob("logs/*/*"))
+    if worked >= seconds:  # is this machine slow, or busy with other tests?
+        _, torch_alone = timed([sys.executable, "-c", "import torch"], tmp_path)
+        seconds *= max(1.0, torch_alone / TORCH_SECONDS)
+    assert worked < seconds
+
+
+def timed(command, folder: Path) -> tuple[subprocess.CompletedProcess, float]:
+    """A finished process, and its time on a core: what the clock says depends on others."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = {**os.environ, "LMEXP_CACHE": str(folder / "cache")}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

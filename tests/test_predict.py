@@ -4,8 +4,10 @@ import json
 import pytest
 from bigram import write_checkpoint
 
-from lmexp import predict
+from lmexp import checkpoint, predict
 from lmexp.__main__ import main
+from lmexp.build import build_task, vocab_of
+from lmexp.tokenizers import Bytes
 
 
 @pytest.fixture
@@ -19,7 +21,8 @@ def generate(run, capsys, monkeypatch):
     """Runs the command; gives its exit status and what it wrote."""
 
     def command(*arguments, stdin=""):
-        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        given = stdin if isinstance(stdin, bytes) else stdin.encode()
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given), encoding="utf-8"))
         status = main(["generate", str(run), "--allow-targets", "bigram", *arguments])
         return (status, *capsys.readouterr())
 
@@ -125,6 +128,71 @@ def test_a_prompts_file_that_is_not_utf8_is_refused_with_the_offset(generate, tm
 
     assert status == 2
     assert "byte 3 is no UTF-8" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "source"),
+    [
+        ((), b"caf\xe9\n", "standard input"),
+        (("--prompt", b"caf\xe9".decode("utf-8", "surrogateescape")), "", "--prompt"),
+    ],
+)
+def test_a_prompt_that_is_not_utf8_is_refused_with_the_offset(generate, arguments, stdin, source):
+    status, out, err = generate(*arguments, stdin=stdin)
+
+    assert (status, out) == (2, "")
+    assert f"{source}: byte 3 is no UTF-8" in err
+    assert err.count("\n") == 1
+
+
+@pytest.fixture
+def eight_positions(run):
+    """The run, with a transformer of 8 learned positions in it."""
+    path = run / "checkpoints" / "best.ckpt"
+    saved = checkpoint.read(path)
+    saved["recipe"]["data"]["max_length"] = 8
+    saved["recipe"]["model"] = {
+        "_target_": "lmexp.networks.transformer.Transformer",
+        "d_model": 16,
+        "num_layers": 1,
+        "num_heads": 2,
+        "num_kv_heads": 2,
+        "d_ff": 32,
+        "activation": "gelu",
+        "norm": "layer",
+        "norm_first": True,
+        "positions": "learned",
+        "max_length": 8,
+        "dropout": 0.0,
+        "bias": False,
+        "tied": True,
+    }
+    task = build_task(saved["recipe"], vocab_of(Bytes(extra=[])), None)
+    checkpoint.save({**saved, "state_dict": task.state_dict()}, path)
+
+
+@pytest.mark.usefixtures("eight_positions")
+def test_generation_goes_on_past_the_learned_positions(generate):
+    knobs = ("--json", "--seed", "1", "--max-new-tokens", "40")
+
+    status, out, err = generate("--prompt", "abc", *knobs)
+
+    assert status == 0
+    assert len(json.loads(out)["ids"]) == 40
+    assert "positions" not in err
+    assert generate("--prompt", "abc", *knobs, "--no-cache")[1] == out
+
+
+@pytest.mark.usefixtures("eight_positions")
+def test_a_prompt_beyond_the_learned_positions_is_cropped_and_that_is_said(generate):
+    knobs = ("--json", "--greedy", "--max-new-tokens", "4")
+
+    long = generate("--prompt", "0123456789abcdef", *knobs)
+    kept = generate("--prompt", "xx89abcdef", *knobs)
+
+    message = "the prompt has 17 tokens, and the network has learned 8 positions: it reads the "
+    assert message + "newest 8" in long[2]
+    assert json.loads(long[1])["ids"] == json.loads(kept[1])["ids"]
 
 
 def test_control_characters_cannot_steer_a_terminal(generate, monkeypatch):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lmexp import environment as environment_module
+from lmexp.atomic import write_atomically
 from lmexp.record import (
     Record,
     environment,
@@ -16,7 +17,6 @@ from lmexp.record import (
     read_summary,
     write_environment,
 )
-from lmexp.record_files import write_atomically
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import torch
 
 from lmexp import checkpoint as checkpoints
 from lmexp.recipe import main
+from lmexp.run_folder import held
 
 TIMES = ("seconds", "train/tokens_per_second", "train/step_seconds", "train/data_wait_share")
 TIMES += ("train/flops_utilisation", "train/peak_memory_bytes")
@@ -31,7 +32,10 @@ MOMENTS = {
     "inside an accumulation window": "lmexp.tasks.causal_lm:CausalLM.sums:30",
     "the last step of an epoch": "lmexp.tasks.causal_lm:CausalLM.sums:26",
     "in a validation": "lmexp.tasks.causal_lm:CausalLM.validation_step:2",
+    "in a validation of the second epoch": "lmexp.tasks.causal_lm:CausalLM.validation_step:3",
+    "before any checkpoint": "lmexp.checkpoint:SafeCheckpointIO.save_checkpoint:1",
     "between log and save": "lmexp.keeping:Keeper.save:4",
+    "between save and link": "lmexp.keeping:Keeper._link:3",
     "while saving": "lmexp.checkpoint:SafeCheckpointIO.save_checkpoint:3",
     "in the test": "lmexp.tasks.causal_lm:CausalLM.on_test_start:1",
 }
@@ -135,17 +139,72 @@ def test_killed_and_resumed_is_bitwise_the_uninterrupted_run(model, moment, text
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
-@pytest.mark.parametrize("moment", ["inside an accumulation window", "in a validation"])
-def test_sigterm_saves_exits_143_and_the_resumed_run_is_the_same(moment, text, tmp_path):
+@pytest.mark.parametrize(
+    ("moment", "step"),
+    [
+        ("inside an accumulation window", 15),  # which micro-batch 30 belongs to
+        ("in a validation", 16),
+        ("in a validation of the second epoch", 24),
+    ],
+)
+def test_sigterm_saves_exits_143_and_the_resumed_run_is_the_same(moment, step, text, tmp_path):
     assert main(overrides("lstm", text, tmp_path / "whole")) == 0
 
     stopped = overrides("lstm", text, tmp_path / "stopped")
     assert interrupted(MOMENTS[moment], "SIGTERM", stopped) == 143
     saved = checkpoints.read(tmp_path / "stopped" / "checkpoints" / "last.ckpt")
-    assert saved["training"]["steps_done"] in (15, 16)  # micro-batch 30 is in step 15
+    assert saved["training"]["steps_done"] == step
     assert main([f"resume={tmp_path / 'stopped'}"]) == 0
 
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_run_killed_in_its_test_after_patience_ended_it_trains_no_further(text, tmp_path):
+    impatient = ("trainer.patience=1", "optimizer.lr=1.0e-30")  # no validation betters the first
+    assert main([*overrides("gru", text, tmp_path / "whole"), *impatient]) == 0
+
+    killed = [*overrides("gru", text, tmp_path / "killed"), *impatient]
+    assert interrupted(MOMENTS["in the test"], "SIGKILL", killed) == -signal.SIGKILL
+    assert main([f"resume={tmp_path / 'killed'}"]) == 0
+
+    assert lines(tmp_path / "whole")[-1]["step"] < 30
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_signal_in_the_last_validation_ends_the_run_before_its_test(text, tmp_path):
+    stopped = overrides("rnn", text, tmp_path / "run")
+    moment = "lmexp.callbacks:Recorder.on_validation_epoch_end:4"
+
+    assert interrupted(moment, "SIGTERM", stopped) == 143
+
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "stopped"
+    assert "test/loss" not in summary
+
+
+def test_two_processes_cannot_train_in_one_folder(text, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main([*overrides("rnn", text, folder), "trainer.max_steps=2"]) == 0
+    before = (folder / "metrics.jsonl").read_text()
+
+    with held(folder):
+        assert main([f"resume={folder}", "trainer.max_steps=4"]) == 2
+
+    assert "another process is training in it" in capsys.readouterr().err
+    assert (folder / "metrics.jsonl").read_text() == before
+
+
+def test_a_resume_on_another_text_is_refused_with_both_hashes(text, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main([*overrides("rnn", text, folder), "trainer.max_steps=2"]) == 0
+    began = checkpoints.read(folder / "checkpoints" / "last.ckpt")["data_hash"]
+    text.write_text(text.read_text().replace("import", "export"))
+
+    assert main([f"resume={folder}", "trainer.max_steps=4"]) == 2
+
+    error = capsys.readouterr().err
+    assert "has changed since the run began" in error
+    assert began[:12] in error
 
 
 def test_a_resume_with_all_checkpoints_damaged_is_refused(text, tmp_path, capsys):

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from lmexp import checkpoint as checkpoints
 from lmexp import recipe
 from lmexp.recipe import expand
 from lmexp.run_folder import read_recipe
-from lmexp.sweep import plan
+from lmexp.sweep import plan, sweep
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 SMALL = [
@@ -46,6 +47,7 @@ def start(folder: Path, *typed: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # a group of its own, as in a terminal
         env={**os.environ, "LOCAL_RANK": "3", "WORLD_SIZE": "7"},  # of a launcher around us
     )
 
@@ -83,20 +85,57 @@ def test_each_run_has_its_own_folder_recipe_and_record(folder):
     assert not (folder / "logs").exists()
 
 
-def test_sigterm_ends_the_run_under_way_and_the_sweep(folder):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_the_whole_group_saves_the_run_under_way_and_ends_the_sweep(number, folder):
+    """As a terminal sends Ctrl-C: a run that saw the signal twice would quit without saving."""
     process = start(
         folder, "data.files=text.txt", "seed=1,2", "trainer.max_steps=1000000", "name=long"
     )
     deadline = time.monotonic() + 120
-    while not list(folder.glob("logs/sweeps/long/*/0_seed-1/metrics.jsonl")):
+    while not any(f.stat().st_size for f in folder.glob("logs/*/long/*/0_seed-1/metrics.jsonl")):
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, number)
     process.communicate(timeout=120)
 
-    assert process.returncode == 143
+    assert process.returncode == 128 + number
     assert [job["status"] for job in manifest(folder)] == ["stopped", "waiting"]
+    assert [job["return_code"] for job in manifest(folder)] == [
+        128 + (signal.SIGTERM if number == signal.SIGHUP else number),
+        None,
+    ]
+    job = next(folder.glob("logs/sweeps/long/*/0_seed-1"))
+    saved = checkpoints.read(job / "checkpoints" / "last.ckpt")
+    assert saved["training"]["steps_done"] > 0
+    assert "go on with python train.py resume=" in (job / "stderr.txt").read_text()
+
+
+class Finished:
+    """A process that has ended well, whatever was started."""
+
+    def __init__(self, command, **options):
+        started.append((command, options))
+
+    def wait(self):
+        return 0
+
+
+started: list[tuple[list[str], dict]] = []
+
+
+def test_each_run_is_allowed_its_own_packages(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(subprocess, "Popen", Finished)
+    started.clear()
+
+    assert sweep(["allow_targets=[one],[two]", "model=gru"], None, ["all"]) == 0
+
+    allowed = [
+        [command[i + 1] for i, word in enumerate(command) if word == "--allow-targets"]
+        for command, _ in started
+    ]
+    assert allowed == [["all", "one"], ["all", "two"]]
 
 
 def test_combinations_come_in_the_order_as_typed():

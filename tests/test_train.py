@@ -1,6 +1,9 @@
 """Runs that end in other ways than at their last step, and what they leave behind."""
 
 import json
+import math
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ import torch
 import lmexp
 from lmexp import checkpoint as checkpoints
 from lmexp.recipe import main
+from lmexp.tasks.causal_lm import CausalLM
 
 
 @pytest.fixture
@@ -124,12 +128,88 @@ def test_the_weights_of_another_network_are_refused_with_the_file_and_both_shape
     [
         ("model=transformer", "model.num_heads=2", "model.d_ff=32", "optimizer=muon"),
         ("schedule=plateau",),
-        pytest.param(("trainer.compile=true",), marks=pytest.mark.slow),
     ],
 )
 def test_every_kind_of_run_finishes(change, small, tmp_path):
     assert main([*small, *change]) == 0
     assert summary(tmp_path / "run")["status"] == "finished"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["transformer", "gru"])
+def test_a_compiled_network_learns_the_same_and_is_compiled(model, small, tmp_path):
+    sizes = ["model.num_heads=2", "model.d_ff=32"] if model == "transformer" else []
+    run = [*small, f"model={model}", *sizes, "model.dropout=0.0", "trainer.max_steps=4"]
+    torch._dynamo.reset()
+    assert main(run) == 0
+    assert not torch._dynamo.utils.counters["frames"]
+
+    assert main([*run, "trainer.compile=true", f"hydra.run.dir={tmp_path / 'compiled'}"]) == 0
+
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 0
+    plain, compiled = summary(tmp_path / "run"), summary(tmp_path / "compiled")
+    assert compiled["test/loss"] == pytest.approx(plain["test/loss"], abs=1e-4)
+
+
+def test_label_smoothing_changes_what_is_minimised_and_not_what_is_reported(small, tmp_path):
+    still = ["optimizer.lr=1.0e-30", "model.dropout=0.0", "trainer.max_steps=1"]
+    assert main([*small, *still]) == 0
+    smoothed = [*small, *still, "task.label_smoothing=0.5"]
+    assert main([*smoothed, f"hydra.run.dir={tmp_path / 'smoothed'}"]) == 0
+
+    plain, smooth = summary(tmp_path / "run"), summary(tmp_path / "smoothed")
+    assert smooth["train/loss"] == plain["train/loss"]
+    assert smooth["train/gradient_norm"] < 0.9 * plain["train/gradient_norm"]
+
+
+def test_a_validation_loss_that_is_not_finite_ends_the_run(small, tmp_path, capsys, monkeypatch):
+    def diverged(task, store):
+        return {"loss": math.nan}
+
+    monkeypatch.setattr(CausalLM, "validated", diverged)
+
+    assert main(small) == 1
+
+    assert "val/loss after step 4 is not finite" in capsys.readouterr().err
+    saved = checkpoints.read(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert saved["training"]["steps_done"] == 3
+    assert not (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
+
+
+def test_a_run_that_never_began_leaves_no_folder(small, tmp_path, capsys):
+    assert main([*small, "data.files=nowhere.txt"]) == 2
+
+    assert "nowhere.txt" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_that_is_full_keeps_the_checkpoints_and_says_what_to_do(
+    small, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("lmexp.environment._git", lambda *_: None)  # a diff may be longer
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    sized = [*small, "trainer.max_steps=100_000", "trainer.checkpoint_every_steps=10"]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        assert main([*sized, "trainer.validate_every_steps=100_000"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "metrics.jsonl could not be written" in error
+    assert f"resume={tmp_path / 'run'}" in error
+    assert main([f"resume={tmp_path / 'run'}", "trainer.max_time=00:00:01"]) == 0
+
+
+def test_speed_is_that_of_all_steps_and_survives_a_resume_that_only_tests(small, tmp_path):
+    assert main(small) == 0
+    before = summary(tmp_path / "run")["tokens_per_second"]
+
+    assert main([f"resume={tmp_path / 'run'}"]) == 0
+
+    assert summary(tmp_path / "run")["tokens_per_second"] == before > 0
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])

@@ -70,6 +70,7 @@ def build_task(
         vocab=vocab,
         seed=recipe["seed"],
         carries_state=recipe["data"].get("lanes") is not None,
+        document_mask=recipe["data"].get("document_mask", True),
         **trained,
     )
 

@@ -39,6 +39,7 @@ class Segments:
         self._taken = done
         self._total = total
         self._every = every
+        self.waited_seconds = 0.0  # for the data
 
     def ends_at(self, step: int) -> bool:
         """Whether a validation follows after so many steps."""
@@ -48,15 +49,18 @@ class Segments:
         """Steps until the next one that a validation follows."""
         while self._taken < self._total:
             self._taken += 1
-            yield next(self._steps)
+            began = time.perf_counter()
+            step = next(self._steps)
+            self.waited_seconds += time.perf_counter() - began
+            yield step
             if self.ends_at(self._taken):
                 return
 
 
-def peak_memory_bytes() -> int:
-    """The most memory held so far: the GPU's where there is one, else this process's."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory held so far: the GPU's if the run is on one, else this process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -67,6 +71,7 @@ class Recorder(Callback):
     Args:
         record: where to.
         progress: told of every step.
+        segments: knows how long was waited for data.
         every: steps between two lines of training figures.
         flops_per_token: of the network, forward and backward.
         peak_flops: of the device, for the utilisation.
@@ -78,6 +83,7 @@ class Recorder(Callback):
         self,
         record: Record,
         progress: ShowsProgress,
+        segments: Segments,
         *,
         every: int,
         flops_per_token: float,
@@ -87,32 +93,43 @@ class Recorder(Callback):
     ) -> None:
         self.record = record
         self.progress = progress
+        self.segments = segments
         self.every = every
         self.scored = scored
         self.sample = sample
         self.epoch = 0
         self.tokens = 0
+        self.step_seconds = 0.0  # of all steps, whatever lies between them left out
         self.best: dict[str, float] = {}
-        self.tokens_per_second = 0.0
         self._share_of_peak = flops_per_token / peak_flops
-        self._objective, self._count = 0.0, 0
-        self._skipped = 0
-        self._forget_times()
-
-    def _forget_times(self) -> None:
+        self._nll, self._count = 0.0, 0
         self._last = time.perf_counter()
-        self._waited = self._busy = 0.0
-        self._timed_steps = self._timed_tokens = 0
+        self._forget_interval()
+
+    def _forget_interval(self) -> None:
+        """Begin the times of the next line."""
+        self._seconds = 0.0
+        self._waited = self.segments.waited_seconds
+        self._steps = self._tokens = 0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of all steps so far, those before a resume included."""
+        return self.tokens / self.step_seconds if self.step_seconds else 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """What the next line's figures are made of, and the totals so far."""
-        names = ("tokens", "best", "_objective", "_count", "_skipped")
+        names = ("epoch", "tokens", "step_seconds", "best", "_nll", "_count")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         for name, value in state_dict.items():
             setattr(self, name, value)
+
+    def leave_out(self, seconds: float) -> None:
+        """Time since the last step that is no step's: a checkpoint was written."""
+        self._last += seconds
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, task: Any) -> None:
         """Time spent validating is not the steps'."""
@@ -121,10 +138,7 @@ class Recorder(Callback):
     def on_train_batch_start(
         self, trainer: lightning.Trainer, task: Any, batch: TrainStep, batch_idx: int
     ) -> None:
-        """The wait for data ends here."""
-        now = time.perf_counter()
-        self._waited += now - self._last
-        self._last = now
+        """Take note of the epoch."""
         self.epoch = batch.epoch
 
     def on_train_batch_end(
@@ -137,42 +151,41 @@ class Recorder(Callback):
     ) -> None:
         """Add the step up, and write a line every so many."""
         sums = task.last_sums
-        self._objective += sums.objective
+        self._nll += sums.nll
         self._count += sums.tokens
-        self._skipped += not sums.tokens
         self.tokens += int(sums.tokens)
-        self._timed_steps += 1
-        self._timed_tokens += sums.tokens
         now = time.perf_counter()
-        self._busy += now - self._last
+        self._seconds += now - self._last
+        self.step_seconds += now - self._last
         self._last = now
+        self._steps += 1
+        self._tokens += sums.tokens
         if task.steps_done % self.every == 0:
             self._write(task)
         self.progress.update(
-            task.steps_done, sums.objective / max(sums.tokens, 1), self.tokens_per_second
+            task.steps_done, sums.nll / max(sums.tokens, 1), self.tokens_per_second
         )
 
     def _write(self, task: Task) -> None:
-        seconds = self._busy + self._waited
-        self.tokens_per_second = self._timed_tokens / seconds
+        speed = self._tokens / self._seconds
         line: dict[str, float | int | str] = {
             "epoch": self.epoch,
             "tokens": self.tokens,
             "train/gradient_norm": task.gradient_norm,
             "train/learning_rate": task.learning_rate,
-            "train/tokens_per_second": round(self.tokens_per_second, 1),
-            "train/step_seconds": seconds / self._timed_steps,
-            "train/data_wait_share": self._waited / seconds,
-            "train/flops_utilisation": self.tokens_per_second * self._share_of_peak,
-            "train/peak_memory_bytes": peak_memory_bytes(),
+            "train/tokens_per_second": round(speed, 1),
+            "train/step_seconds": self._seconds / self._steps,
+            "train/data_wait_share": (self.segments.waited_seconds - self._waited) / self._seconds,
+            "train/flops_utilisation": speed * self._share_of_peak,
+            "train/peak_memory_bytes": peak_memory_bytes(task.device),
         }
         if self._count:
-            line["train/loss"] = self._objective / self._count
-        if self._skipped:
-            line["train/skipped_steps"] = self._skipped
+            line["train/loss"] = self._nll / self._count
+        if task.updates_done < task.steps_done:
+            line["train/skipped_steps"] = task.steps_done - task.updates_done
         self.record.write(task.steps_done, line)
-        self._objective, self._count = 0.0, 0
-        self._forget_times()
+        self._nll, self._count = 0.0, 0
+        self._forget_interval()
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, task: Any) -> None:
         """Write the figures of a validation and a sample, the averaged weights still in place."""

@@ -5,6 +5,7 @@ its parameters, every value fits the annotation; the architecture builds the net
 needs. A message names file or override, key, value and the nearest right name.
 """
 
+import ast
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, NoReturn
@@ -49,7 +50,10 @@ SECTIONS = {
     "task": Section(
         "a task: a LightningModule with network_kind",
         lambda target: "network_kind" in target.constants and _is_a("LightningModule")(target),
-        frozenset({"architecture", "vocab", "optimizer", "schedule", "seed", "carries_state"}),
+        frozenset(
+            {"architecture", "vocab", "optimizer", "schedule", "seed"}
+            | {"carries_state", "document_mask"}
+        ),
     ),
     "tokenizer": Section(
         "a tokenizer, with fit(), encode(), decode() and state()",
@@ -139,6 +143,9 @@ class _Checker:
                     f"{self.assigned(key, value)}: a recipe takes no '{key}'"
                     f"{nearest(key, names) or '.'} It takes {', '.join(names)}.",
                 )
+        for name in plain:
+            if name not in recipe:
+                self.refuse(name, f"{name} is missing: write it as `train --cfg job` prints it")
         for name in sections:
             if not recipe.get(name):
                 self.refuse(name, f"{name} is missing: choose a file of conf/{name}/ by {name}=…")
@@ -160,8 +167,24 @@ class _Checker:
                 f"{path}._target_",
                 f"{path}._target_={section['_target_']}: {target.name} is not {rule.what}",
             )
+        if rule is None and not self.may_be_nested(target):
+            self.refuse(
+                f"{path}._target_",
+                f"{path}._target_={section['_target_']}: nothing is built at {path}, but for "
+                "classes of a package that --allow-targets names",
+            )
         self.keys(section, path, target, rule.supplied if rule else frozenset())
         return target
+
+    def may_be_nested(self, target: Target) -> bool:
+        """Whether a target may stand where SECTIONS says nothing.
+
+        A user's class may nest others of the user's in its constructor. Ours never do: a function
+        or a class of lmexp or torch there would be called with whatever the recipe says (and write
+        a file, say), which a checkpoint from elsewhere must not get done.
+        """
+        is_class = isinstance(target.node, ast.ClassDef)
+        return is_class and signatures.is_allowed(target.path, self.allow_targets)
 
     def target(self, name: str, path: str) -> Target:
         """What a `_target_` leads to, as its source shows it."""
@@ -194,11 +217,22 @@ class _Checker:
                 )
             if name in known:
                 self.value(key, value, known[name])
-            if isinstance(value, Mapping) and "_target_" in value:
-                self.section(value, key)
+            self.nested(value, key)
         for name, parameter in known.items():
             if parameter.is_required and name not in section:
                 self.refuse(f"{path}._target_", f"{path}.{name} is missing: {target.name} needs it")
+
+    def nested(self, value: Any, key: str) -> None:
+        """Sections within a value, at any depth."""
+        if isinstance(value, Mapping):
+            if key in SECTIONS or "_target_" in value:
+                self.section(value, key)
+                return
+            for name, part in value.items():
+                self.nested(part, f"{key}.{name}")
+        elif isinstance(value, list):
+            for index, part in enumerate(value):
+                self.nested(part, f"{key}[{index}]")
 
     def handed_on(self, section: Mapping[str, Any]) -> list[str]:
         """Keys that may be written in data and are meant for its corpus."""

@@ -5,13 +5,14 @@ torch.load(path, weights_only=True) reads it without lmexp.
 """
 
 import hashlib
-import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.plugins import CheckpointIO
+
+from lmexp.atomic import fill_atomically, sync
 
 _END_RECORD = 22  # bytes of a zip's last record without comment; its last two are the length
 _MARK = b"lmexp sha256 "
@@ -31,14 +32,12 @@ def _sha256(path: Path, length: int) -> "hashlib._Hash":
 
 
 def _seal(path: Path) -> None:
-    """Append the checksum of the file as its zip comment, and put all of it on the disk."""
+    """Append the checksum of the file as its zip comment."""
     size = path.stat().st_size
     comment = _MARK + _sha256(path, size).hexdigest().encode()
     with path.open("r+b") as file:
         file.seek(size - 2)
         file.write(struct.pack("<H", len(comment)) + comment)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def verify(path: Path) -> None:
@@ -66,30 +65,6 @@ def verify(path: Path) -> None:
         )
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a file beside `path`, then put it in place: whole or not at all.
-
-    Raises:
-        OSError: it could not be written, the disk is full; what stood at `path` is untouched.
-    """
-    unfinished = path.with_name(path.name + ".tmp")
-    try:
-        write(unfinished)
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
 def save(checkpoint: dict[str, Any], path: Path) -> None:
     """Write a checkpoint atomically.
 
@@ -109,14 +84,7 @@ def save(checkpoint: dict[str, Any], path: Path) -> None:
                 raise
         _seal(unfinished)
 
-    try:
-        write_atomically(path, write)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"{path} could not be written ({error.strerror}): the checkpoints that were there are "
-            "untouched; free some space and go on with resume=",
-        ) from error
+    fill_atomically(path, write)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -132,17 +100,20 @@ def read(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} does not exist: give a run's folder or one of its .ckpt")
     verify(path)
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    missing = [key for key in ("state_dict", "recipe", "tokenizer") if key not in checkpoint]
+    needed = ("state_dict", "recipe", "tokenizer", "training")
+    missing = [key for key in needed if key not in checkpoint]
     if missing:
         raise ValueError(f"{path} holds no {' and no '.join(missing)}: lmexp did not write it")
     return checkpoint
 
 
-def keep_previous(folder: Path) -> None:
-    """Rename last.ckpt to previous.ckpt, so that the two newest are kept."""
+def rotate(folder: Path) -> None:
+    """newest.ckpt becomes last.ckpt, and that previous.ckpt: the two newest are kept."""
     last = folder / "last.ckpt"
     if last.exists():
         last.replace(folder / "previous.ckpt")
+    (folder / "newest.ckpt").replace(last)
+    sync(folder)
 
 
 def newest_good(run_folder: Path, warn: Callable[[str], None]) -> Path | None:
@@ -156,7 +127,8 @@ def newest_good(run_folder: Path, warn: Callable[[str], None]) -> Path | None:
         ValueError: there are checkpoints and all are damaged.
     """
     folder = run_folder / "checkpoints"
-    candidates = [folder / "last.ckpt", folder / "previous.ckpt"]
+    # newest.ckpt is there only if a kill came before it was renamed
+    candidates = [folder / name for name in ("newest.ckpt", "last.ckpt", "previous.ckpt")]
     candidates += sorted(folder.glob("best-*.ckpt"), key=lambda p: p.stat().st_mtime, reverse=True)
     present = [path for path in candidates if path.exists()]
     for path in present:

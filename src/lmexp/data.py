@@ -120,7 +120,7 @@ class TextDataModule(lightning.LightningDataModule):
         self.evaluation = evaluation
         evaluation.resolve(max_length)  # refuses what does not go together
         self._position = (0, 0)
-        self._data_hash = ""
+        self.data_hash = ""  # of the text as it is cleaned; known after prepare
         self._stores: dict[Split, TokenStore] = {}
 
     def prepare(
@@ -128,6 +128,7 @@ class TextDataModule(lightning.LightningDataModule):
         *,
         fit: bool = True,
         splits: Sequence[Split] = SPLITS,
+        data_hash: str | None = None,
         announce: Callable[[str], None] | None = None,
     ) -> None:
         """Fit the tokenizer and tokenise the splits, or find both in the cache.
@@ -135,13 +136,21 @@ class TextDataModule(lightning.LightningDataModule):
         Args:
             fit: False keeps the tokenizer that was given (a checkpoint's).
             splits: those that will be read.
+            data_hash: of the text that a run began with; None for a new run.
             announce: told what takes long, every ten seconds.
 
         Raises:
-            ValueError: a split has no text, or the training split too little for one step.
+            ValueError: a split has no text, the training split too little for one step, or the text
+                is another than data_hash says.
         """
         preparation = Preparation(self.corpus, self.cleaning, announce)
-        self._data_hash = preparation.data_hash
+        self.data_hash = preparation.data_hash
+        if data_hash not in (None, self.data_hash):
+            raise ValueError(
+                f"the text of {self.corpus.source} has changed since the run began: its hash is "
+                f"{self.data_hash[:12]}…, and was {str(data_hash)[:12]}…; bring the old text back, "
+                "or begin a new run without resume="
+            )
         if fit:
             self.tokenizer = preparation.tokenizer(self.tokenizer)
         for split in splits:
@@ -203,7 +212,7 @@ class TextDataModule(lightning.LightningDataModule):
         """What was read, for the record."""
         facts: dict[str, Any] = {
             "source": self.corpus.source,
-            "data_hash": self._data_hash,
+            "data_hash": self.data_hash,
             "tokenizer_hash": self.tokenizer.hash(),
             "vocab_size": self.tokenizer.vocab_size,
         }

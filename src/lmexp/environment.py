@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lmexp.record_files import write_atomically
+from lmexp.atomic import write_atomically
 
 PATCH_BYTES = 1_000_000  # of a diff, at most; more than that is data, not code
 _SECRET = re.compile(r"(?i)(^|[._-])(api_?key|key|token|secret|password|passwd|credentials?)$")

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("run", type=Path, help="run folder, its parent (the newest), or checkpoint")
     text = parser.add_mutually_exclusive_group()
     text.add_argument(
-        "--split", choices=("test", "val", "train"), default="test", help="default %(default)s"
+        "--split",
+        choices=("test", "val", "train"),
+        help="default test, or val without a test split",
     )
     text.add_argument(
         "--file", type=Path, help="a text of your own (plain, .gz, .zst, .jsonl), cleaned alike"
@@ -47,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 class Scored(NamedTuple):
     """Text to be scored, in windows."""
 
+    name: str  # of the split, or "file"
     loader: Any
     store: Any  # packing.TokenStore
     source: str
@@ -64,7 +67,6 @@ def main(args: argparse.Namespace) -> int:
 
     loaded = load(args.run, allow_targets=args.allow_targets)
     recipe = _with_windows(loaded, args)
-    name = args.split if args.file is None else "file"
     with tempfile.TemporaryDirectory(prefix="lmexp-evaluate-") as folder:
         if args.file is None:
             scored = _split(loaded, recipe, args)
@@ -75,7 +77,7 @@ def main(args: argparse.Namespace) -> int:
             figures = _figures(loaded.task.evaluate(scored.loader), scored.store)
         dropped = {reason: count for reason, count in scored.dropped.items() if count}
         seconds = time.perf_counter() - started
-    signature = _signature(loaded, recipe, args, scored)
+    name, signature = scored.name, _signature(loaded, recipe, args, scored)
     _show(name, figures, signature, seconds)
     if dropped:
         _say(f"dropped while reading: {', '.join(f'{n:,} {why}' for why, n in dropped.items())}")
@@ -125,11 +127,30 @@ def _split(loaded: "Loaded", recipe: Mapping[str, Any], args: argparse.Namespace
     from lmexp.build import build_data
 
     data = build_data(recipe, loaded.tokenizer, args.allow_targets)
-    data.prepare(fit=False, splits=(args.split,), announce=_say)
-    facts = data.facts()
-    loader = data.eval_dataloader(args.split)
-    store = data.store(args.split)
-    return Scored(loader, store, facts["source"], facts["data_hash"], store.counts["dropped"])
+    split = _chosen_split(args.split, data.corpus.splits)
+    data.prepare(fit=False, splits=(split,), announce=_say)
+    facts, store = data.facts(), data.store(split)
+    source, data_hash = facts["source"], facts["data_hash"]
+    return Scored(
+        split, data.eval_dataloader(split), store, source, data_hash, store.counts["dropped"]
+    )
+
+
+def _chosen_split(asked: str | None, has: Sequence[str]) -> str:
+    """The split asked for; else test, or val where there is no test split.
+
+    Raises:
+        ValueError: the data does not have it.
+    """
+    split = asked or ("test" if "test" in has else "val")
+    if split not in has:
+        raise ValueError(
+            f"--split {split}: the data of this run has: {', '.join(has)}; choose one of them, or "
+            "give a text of your own with --file"
+        )
+    if split != asked and split == "val":
+        _say("the data of this run has no test split: this is its validation split")
+    return split
 
 
 def _file(
@@ -165,7 +186,8 @@ def _file(
         is_stream=corpus.is_stream,
     )
     data_hash = Preparation(corpus, cleaning).data_hash
-    return Scored(loader, store, str(args.file), data_hash, dropped + corpus.counts)
+    counts = dropped + corpus.counts
+    return Scored("file", loader, store, str(args.file), data_hash, counts)
 
 
 def _figures(sums: Any, store: Any) -> dict[str, float]:
@@ -187,7 +209,7 @@ def _signature(
         "step": loaded.step,
         "data": scored.source,
         "data_hash": scored.data_hash,
-        "split": args.split if args.file is None else str(args.file),
+        "split": scored.name if args.file is None else str(args.file),
         "tokenizer_hash": loaded.tokenizer.hash(),
         "eval.context": windows["context"],
         "eval.stride": windows["stride"],

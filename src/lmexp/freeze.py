@@ -101,5 +101,5 @@ def _resolve_lanes(recipe: Mapping[str, Any], packages: Sequence[str]) -> None:
     rows, tokens, length = (data.get(k) for k in ("batch_size", "batch_tokens", "max_length"))
     if rows is None and isinstance(tokens, int) and isinstance(length, int) and length > 0:
         rows = tokens // length
-    carries = carries_state(architecture) and objective.name == "CausalLM"
+    carries = carries_state(architecture) and objective.constants.get("network_kind") == "decoder"
     data["lanes"] = rows if carries else None

@@ -12,8 +12,25 @@ import torch
 Precision = Literal["auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed"]
 Accelerator = Literal["auto", "cpu", "gpu", "mps"]
 
-# Dense bf16 matrix products, FLOP/s without sparsity, from the makers' data sheets.
-_PEAK_BF16 = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
+# Dense products in bf16 or fp16, FLOP/s without sparsity, from NVIDIA's data sheets, by the name
+# that the driver gives: cards of one letter and number differ by a third.
+_PEAK_16_BITS = {
+    "NVIDIA H200": 989e12,
+    "NVIDIA H100 80GB HBM3": 989e12,  # SXM
+    "NVIDIA H100 NVL": 835e12,
+    "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA A100-PCIE-40GB": 312e12,
+    "NVIDIA A100 80GB PCIe": 312e12,
+    "NVIDIA L40S": 362e12,
+    "NVIDIA L40": 181e12,
+    "NVIDIA L4": 121e12,
+}
+# Width of the square matrices that are multiplied, and products between two waits: waiting for a
+# GPU takes as long as a small product.
+_MEASURED = {"cpu": (1_024, 1), "cuda": (4_096, 4), "mps": (4_096, 4)}
+_WAITS = 10  # the best of them counts; the first warms up
 
 
 @dataclass(frozen=True)
@@ -26,7 +43,8 @@ class Hardware:
     reason: str  # one line, for people
 
 
-def _has_bf16_instructions() -> bool:
+def has_bf16_instructions() -> bool:
+    """Whether this CPU multiplies bfloat16 itself; where not it takes hundreds of times longer."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
@@ -43,6 +61,11 @@ def choose(accelerator: Accelerator, devices: int | str, precision: Precision) -
         raise ValueError(
             "trainer.accelerator=gpu, and torch finds 0 CUDA devices here "
             f"(torch {torch.__version__}): use trainer=cpu, or install a CUDA build of torch"
+        )
+    if accelerator == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(
+            f"trainer.accelerator=mps, and torch {torch.__version__} finds no Apple GPU here: "
+            "use trainer=auto or trainer=cpu"
         )
     count = 1 if devices == "auto" else int(devices)
     if accelerator == "gpu" and count > found:
@@ -69,7 +92,7 @@ def _choose_precision(accelerator: str, precision: Precision) -> tuple[str, str]
             "bf16-mixed; write trainer.precision=bf16-mixed or 32-true"
         )
     if precision != "auto":
-        if accelerator == "cpu" and precision != "32-true" and not _has_bf16_instructions():
+        if accelerator == "cpu" and precision != "32-true" and not has_bf16_instructions():
             return (
                 precision,
                 "as asked, but this CPU has no bfloat16 instructions: 32-true is faster",
@@ -79,7 +102,7 @@ def _choose_precision(accelerator: str, precision: Precision) -> tuple[str, str]
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16-mixed", "the GPU multiplies bfloat16"
         return "16-mixed", "the GPU has no bfloat16"
-    if accelerator == "cpu" and _has_bf16_instructions():
+    if accelerator == "cpu" and has_bf16_instructions():
         return "bf16-mixed", "the CPU multiplies bfloat16"
     return "32-true", f"no bfloat16 instructions found on this {accelerator}"
 
@@ -87,23 +110,31 @@ def _choose_precision(accelerator: str, precision: Precision) -> tuple[str, str]
 def peak_flops(hardware: Hardware) -> float:
     """FLOP/s of matrix products at the run's precision, the denominator of the utilisation.
 
-    From the data sheet for the GPUs listed above at 16 bits; measured with a product of two
-    1024 x 1024 matrices (the best of ten) everywhere else. Of a CPU without bfloat16 instructions
-    always that of float32, which is the higher one.
+    From the data sheet for the GPUs listed above at 16 bits; measured with products of large square
+    matrices everywhere else. Of a CPU without bfloat16 instructions always that of float32, which
+    is the higher one.
     """
-    reduced = hardware.precision != "32-true"
-    if hardware.accelerator == "cpu" and not _has_bf16_instructions():
-        reduced = False
-    if hardware.accelerator == "cuda" and reduced:
-        name = torch.cuda.get_device_name(0)
-        for key, peak in _PEAK_BF16.items():
-            if key in name:
-                return peak
-    dtype = torch.bfloat16 if reduced else torch.float32
-    left = torch.ones(1024, 1024, dtype=dtype, device=hardware.accelerator)
+    dtypes = {"32-true": torch.float32, "16-mixed": torch.float16}
+    dtype = dtypes.get(hardware.precision, torch.bfloat16)
+    if hardware.accelerator == "cpu" and not has_bf16_instructions():
+        dtype = torch.float32
+    if hardware.accelerator == "cuda" and dtype != torch.float32:
+        listed = _PEAK_16_BITS.get(torch.cuda.get_device_name(0))
+        if listed is not None:
+            return listed
+    return _measured_flops(hardware.accelerator, dtype)
+
+
+def _measured_flops(device: str, dtype: torch.dtype) -> float:
+    """FLOP/s of products of two square matrices; takes less than a second."""
+    width, products = _MEASURED[device]
+    numbers = torch.linspace(-1.0, 1.0, width * width, device=device)  # leaves the generators alone
+    left = numbers.view(width, width).to(dtype)
     best = float("inf")
-    for _ in range(10):
+    for _ in range(_WAITS):
         start = time.perf_counter()
-        (left @ left)[0, 0].item()
+        for _ in range(products):
+            product = left @ left
+        product[0, 0].item()  # waits for a GPU
         best = min(best, time.perf_counter() - start)
-    return float(2 * 1024**3 / best)
+    return 2 * width**3 * products / best

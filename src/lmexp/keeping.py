@@ -1,14 +1,18 @@
 """Which checkpoints a run saves, and when."""
 
+import math
+import time
 from pathlib import Path
 from typing import Any
 
 import lightning
 from lightning import Callback
 
+from lmexp.atomic import fill_atomically
 from lmexp.callbacks import Recorder, Segments
-from lmexp.checkpoint import keep_previous
+from lmexp.checkpoint import rotate
 from lmexp.stopping import Signals, Stopper, Terminated
+from lmexp.tasks.base import NonFiniteError
 
 
 class Keeper(Callback):
@@ -18,9 +22,10 @@ class Keeper(Callback):
 
     Args:
         folder: of the run.
-        contents: recipe and tokenizer, which make a checkpoint complete.
+        contents: recipe, tokenizer and data hash, which make a checkpoint complete.
         every: steps between two checkpoints; None after validations only.
         keep_best: how many of the best are kept.
+        resumed_from: the checkpoint that the run goes on from, if it does.
     """
 
     def __init__(
@@ -30,6 +35,7 @@ class Keeper(Callback):
         *,
         every: int | None,
         keep_best: int,
+        resumed_from: Path | None,
         recorder: Recorder,
         stopper: Stopper,
         segments: Segments,
@@ -39,6 +45,7 @@ class Keeper(Callback):
         self.contents = contents
         self.every = every
         self.keep_best = keep_best
+        self.resumed_from = resumed_from
         self.kept: list[tuple[float, str]] = []  # best first
         self._recorder, self._stopper = recorder, stopper
         self._segments, self._signals = segments, signals
@@ -61,15 +68,32 @@ class Keeper(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, task: Any) -> None:
         """From now on a signal waits for the end of a step."""
-        self._wait_for_steps()
+        self._begin(task.steps_done)
 
     def on_sanity_check_start(self, trainer: lightning.Trainer, task: Any) -> None:
         """A validation that an earlier session was stopped in is made up for."""
-        self._wait_for_steps()
+        self._begin(task.steps_done)
 
-    def _wait_for_steps(self) -> None:
+    def _begin(self, step: int) -> None:
+        self._mend(step)
         self._signals.install()  # Lightning has put its own in the way
         self._signals.waits_for_step = True
+
+    def _mend(self, step: int) -> None:
+        """Make the files what the checkpoint says: a kill may have come between it and a link.
+
+        Links are made after the checkpoint of the same step, so one that is missing is that file;
+        files of the best that the checkpoint knows nothing of are of steps that will come again.
+        """
+        names = {name for _, name in self.kept}
+        if self.resumed_from is not None and _best_name(step) in names:
+            self._link(self.resumed_from, _best_name(step))
+        for file in self.folder.glob("best-*.ckpt"):
+            if file.name not in names:
+                file.unlink()
+        self.kept = [pair for pair in self.kept if (self.folder / pair[1]).exists()]
+        if self.kept:
+            self._link(self.folder / self.kept[0][1], "best.ckpt")
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, task: Any, outputs: Any, batch: Any, batch_idx: int
@@ -96,33 +120,40 @@ class Keeper(Callback):
             self._end(trainer, validation_is_due=True)
 
     def on_validation_end(self, trainer: lightning.Trainer, task: Any) -> None:
-        """Save; keep it if it is among the best."""
-        name, _ = task.monitor
-        value = self._recorder.figures[name]
+        """Save; keep it if it is among the best.
+
+        Raises:
+            NonFiniteError: the validation loss is NaN or infinite.
+        """
+        value = self._recorder.figures[task.monitor]
+        if not math.isfinite(value):
+            raise NonFiniteError(f"{task.monitor} after step {task.steps_done} is not finite")
         if task.schedule is not None:
             task.schedule.observe(value)
         if self._stopper.validated(value):
             self._recorder.best = {"step": task.steps_done, **self._recorder.figures}
-        best = f"best-{task.steps_done}.ckpt"
+        best = _best_name(task.steps_done)
         ranked = sorted([*self.kept, (value, best)])
         self.kept, dropped = ranked[: self.keep_best], ranked[self.keep_best :]
         self.save(trainer)
+        last = self.folder / "last.ckpt"
         if (value, best) in self.kept:
-            self._link(best)
+            self._link(last, best)
             if self.kept[0] == (value, best):
-                self._link("best.ckpt")
+                self._link(last, "best.ckpt")
         for _, old in dropped:
             (self.folder / old).unlink(missing_ok=True)
 
-    def _link(self, name: str) -> None:
-        """A second name for last.ckpt, where the filesystem has such; else a copy."""
-        (self.folder / name).unlink(missing_ok=True)
-        try:
-            (self.folder / name).hardlink_to(self.folder / "last.ckpt")
-        except OSError:
-            unfinished = self.folder / (name + ".tmp")
-            unfinished.write_bytes((self.folder / "last.ckpt").read_bytes())
-            unfinished.replace(self.folder / name)
+    def _link(self, file: Path, name: str) -> None:
+        """A second name for a checkpoint, where the filesystem has such; else a copy."""
+
+        def write(unfinished: Path) -> None:
+            try:
+                unfinished.hardlink_to(file)
+            except OSError:
+                unfinished.write_bytes(file.read_bytes())
+
+        fill_atomically(self.folder / name, write)
 
     def _end(self, trainer: lightning.Trainer, *, validation_is_due: bool) -> None:
         assert self._signals.received is not None
@@ -132,7 +163,11 @@ class Keeper(Callback):
 
     def save(self, trainer: lightning.Trainer) -> None:
         """Write last.ckpt; the one before becomes previous.ckpt."""
-        newest = self.folder / "newest.ckpt"
-        trainer.save_checkpoint(newest)
-        keep_previous(self.folder)
-        newest.replace(self.folder / "last.ckpt")
+        began = time.perf_counter()
+        trainer.save_checkpoint(self.folder / "newest.ckpt")
+        rotate(self.folder)
+        self._recorder.leave_out(time.perf_counter() - began)
+
+
+def _best_name(step: int) -> str:
+    return f"best-{step}.ckpt"

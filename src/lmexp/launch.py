@@ -1,6 +1,7 @@
 """Commands `train` (from overrides) and `run` (from a frozen recipe)."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,12 +19,13 @@ from lmexp.run_folder import (
     claim,
     claim_named,
     give_back,
+    held,
     read_recipe,
     write_recipe,
 )
 
 RUNS = Path("logs", "runs")
-SHOWN_BY_HYDRA = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--hydra-help")
+SHOWN_BY_HYDRA = ("--info", "-i", "--shell-completion", "-sc", "--hydra-help")
 
 EXAMPLES = """\
 examples:
@@ -67,9 +69,9 @@ def train(arguments: Sequence[str]) -> int:
     )
     add_overrides(parser)
     parser.add_argument("--multirun", "-m", action="store_true", help="run every combination")
-    parser.add_argument("--cfg", "-c", metavar="job", help="print the configuration")
+    parser.add_argument("--cfg", "-c", choices=("job",), help="print the configuration")
     args = parser.parse_intermixed_args(arguments)
-    return run_command(lambda: _train(args))
+    return run_command(lambda: _print(args) if args.cfg else _train(args))
 
 
 def _groups() -> str:
@@ -83,6 +85,18 @@ def _groups() -> str:
 
 def _show(arguments: Sequence[str]) -> int:
     show(arguments)
+    return 0
+
+
+def _print(args: argparse.Namespace) -> int:
+    """The configuration as it would run, every key with its value."""
+    import yaml
+
+    if args.multirun:
+        raise ValueError("--cfg job prints the configuration of one run: leave -m out")
+    composed = composition(args.overrides, args.config_dir, args.allow_targets)
+    print(yaml.safe_dump(composed.recipe, sort_keys=False, allow_unicode=True), end="")
+    print(f"# allow_targets: {json.dumps(composed.allow_targets)}, which is no part of a recipe")
     return 0
 
 
@@ -130,19 +144,23 @@ def _start(
     origins: Origins,
     take_folder: Callable[[], Path],
 ) -> int:
-    """Check, take the folder before torch is imported, check what needs torch, run."""
+    """Check, take the folder before torch is imported, check what needs torch, run.
+
+    A folder of ours in which nothing has been recorded, because the text cannot be read for
+    example, is given back: it would stand in the way of the newest real run.
+    """
     check(recipe, allow_targets, origins)
     folder = take_folder()
     is_new = not any(folder.iterdir())
-    try:
-        from lmexp.trial import build_sizes
+    with held(folder):
+        try:
+            from lmexp.trial import build_sizes
 
-        build_sizes(recipe, allow_targets, origins)
-    except BaseException:
-        if is_new:
-            give_back(folder)
-        raise
-    write_recipe(recipe, folder)
-    from lmexp.train import run as run_recipe
+            build_sizes(recipe, allow_targets, origins)
+            write_recipe(recipe, folder)
+            from lmexp.train import run as run_recipe
 
-    return run_recipe(recipe, folder, allow_targets=tuple(allow_targets))
+            return run_recipe(recipe, folder, allow_targets=tuple(allow_targets))
+        finally:
+            if is_new:
+                give_back(folder)

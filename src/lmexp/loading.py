@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 from lmexp import checkpoint as checkpoints
 from lmexp import tokenizers
 from lmexp.build import build_task, vocab_of
+from lmexp.check import check
 from lmexp.networks.interface import Vocab
+from lmexp.origins import of_file
 from lmexp.run_folders import newest_run
 
 
@@ -53,18 +55,24 @@ def find_checkpoint(path: str | Path) -> Path:
 def load(path: str | Path, allow_targets: Sequence[str] = ()) -> Loaded:
     """A network that can be evaluated, generated from or looked at; needs the checkpoint alone.
 
+    A checkpoint may come from anywhere: its recipe passes the check of any other before a part of
+    it is built.
+
     Args:
         path: see find_checkpoint.
         allow_targets: packages of your own that the recipe may name; never taken from the file.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
-        ValueError: it is damaged, or its weights do not fit the network of its recipe.
-        PermissionError: its recipe names code outside the allowed packages.
+        ValueError: it is damaged, its recipe does not pass the check (it names code outside the
+            allowed packages, for example), or its weights do not fit the network of its recipe.
     """
     file = find_checkpoint(path)
     saved = checkpoints.read(file)
     recipe = saved["recipe"]
+    if not isinstance(recipe, dict):
+        raise ValueError(f"{file}: its recipe is no mapping: lmexp did not write it")
+    check(recipe, allow_targets, of_file(file, recipe))
     tokenizer = tokenizers.from_state(saved["tokenizer"])
     vocab = vocab_of(tokenizer)
     task = build_task(recipe, vocab, None, allow_targets)

@@ -13,6 +13,7 @@ from torch import Tensor
 from lmexp.batch import IGNORE
 
 CHUNK_LOGITS = 2**23  # float32 logits alive at a time: 32 MB
+HALF_ROWS = 512  # summed up in float16 at a time, which ends at 65,504
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,8 @@ class _ProjectedNll(torch.autograd.Function):
         plain = uniform = hidden.new_zeros((), dtype=torch.float32)
         correct = labels.new_zeros(())
         rows = max(1, CHUNK_LOGITS // vocab_size)
+        if dtype == torch.float16:
+            rows = min(rows, HALF_ROWS)
         for first in range(0, len(labels), rows):
             part, label = hidden[first : first + rows], labels[first : first + rows, None]
             logits = part @ weight.t()

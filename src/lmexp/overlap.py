@@ -1,12 +1,13 @@
 """Exact overlap between the splits of a corpus, by 64-bit hashes."""
 
 import json
-import os
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmexp.atomic import write_atomically
+from lmexp.cache import locked
 from lmexp.packing import TokenStore
 
 _BLOCK_HASHES = 1_000_000  # compared at once
@@ -22,10 +23,9 @@ class Overlap(NamedTuple):
 def cached_overlap(part: TokenStore, train: TokenStore) -> Overlap:
     """overlap(part, train), computed once: kept beside the counts of part."""
     path = part.folder / f"overlap-{train.folder.name}.json"
-    if not path.exists():
-        temporary = path.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps(overlap(part, train)), encoding="utf-8")
-        temporary.replace(path)
+    with locked(path):
+        if not path.exists():
+            write_atomically(path, json.dumps(overlap(part, train)))
     return Overlap(*json.loads(path.read_text(encoding="utf-8")))
 
 

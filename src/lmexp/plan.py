@@ -6,30 +6,13 @@ The text is read and tokenised, as the run would do first; it finds the result i
 import argparse
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from lmexp.launch import add_overrides
 
 Recipe = Mapping[str, Any]
-MEASURED_PARAMETERS = 300_000_000  # of a network that one row is run through; larger ones are not
 CURVE_POINTS = 64
-
-
-class Memory(NamedTuple):
-    """Bytes on a device."""
-
-    weights: int
-    gradients: int
-    optimizer: int
-    average: int
-    activations: int | None  # of one micro-batch; None: not measured
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.weights + self.gradients + self.optimizer + self.average + (
-            self.activations or 0
-        )  # fmt: skip
+USED_SHARE = 0.5  # of the peak, by a network of some size; what its speed is at last the run says
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,35 +55,50 @@ def _print_plan(recipe: Recipe, allow_targets: Sequence[str], *, reads_data: boo
     if reads_data:
         data.prepare(splits=data.corpus.splits, announce=print)
     with torch.device("meta"):
-        task = build_task(recipe, data.vocab, None, allow_targets)
-    rows = math.ceil(data.rows / data.micro_batches)
-    memory = device_memory(recipe, data.vocab, rows, hardware.precision, allow_targets)
+        network = build_task(recipe, data.vocab, None, allow_targets).network
     total = settings.total_steps(data.steps_per_epoch) if reads_data else settings.max_steps
-    print_start(
-        {
-            "run": recipe["name"],
-            **_network_facts(recipe, task.network, data),
-            **(_data_facts(data, total) if reads_data else {"data": "not read: --no-data"}),
-            "hardware": hardware.reason,
-            "memory per device": _memory_text(memory),
-            "disk": _disk_text(recipe, memory, data if reads_data else None),
-        }
-    )
+    facts = {"run": recipe["name"], **_network_facts(recipe, network, data, reads_data)}
+    if reads_data:
+        facts |= _data_facts(data, total)
+        facts["time"] = _time_text(network, data, total, hardware)
+    else:
+        facts["data"] = "not read: --no-data"
+    facts["hardware"] = hardware.reason
+    if reads_data or _size_is_known(recipe):
+        facts |= _memory_facts(recipe, data, hardware.precision, allow_targets)
+        if reads_data:
+            facts["disk"] += f"; {size(_token_bytes(data))} of tokens"
+    print_start(facts)
     if total is not None:
         print(rate_curve(recipe, total, allow_targets))
 
 
-def _network_facts(recipe: Recipe, network: Any, data: Any) -> dict[str, Any]:
+def _size_is_known(recipe: Recipe) -> bool:
+    """Whether the tokenizer has its size before it has read the text."""
+    return recipe["tokenizer"].get("vocab_size", 0) is not None
+
+
+def _network_facts(recipe: Recipe, network: Any, data: Any, reads_data: bool) -> dict[str, Any]:
+    from lmexp.memory import count_parameters
     from lmexp.networks.flops import flops_per_token
 
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    embedding = network.embed.weight.numel() if hasattr(network, "embed") else 0
+    facts = {"network": f"{type(network).__name__} by {recipe['model']['_target_']}"}
+    count = count_parameters(network)
     flops = flops_per_token(network, data.max_length)
-    return {
-        "network": f"{type(network).__name__} by {recipe['model']['_target_']}",
-        "parameters": f"{parameters:,}, {parameters - embedding:,} of them outside the embedding",
-        "FLOPs per token": f"{flops:,.0f} forward and backward, at {data.max_length} tokens",
-        "vocabulary": f"{data.vocab.size:,} ids",
+    passes = f"forward and backward, at {data.max_length} tokens"
+    if not reads_data and not _size_is_known(recipe):
+        flops -= flops_per_token(network.output, data.max_length)
+        return facts | {
+            "parameters": f"{count.inner:,} without embedding and output layer",
+            "FLOPs per token": f"{flops:,.0f} without the output layer; {passes}",
+            "vocabulary": "known after reading the text",
+        }
+    return facts | {
+        "parameters": f"{count.total:,}, {count.total - count.embedding:,} of them outside the "
+        "embedding",
+        "FLOPs per token": f"{flops:,.0f} {passes}",
+        "vocabulary": f"{data.vocab.size:,} ids"
+        + (", at most" if not reads_data and "vocab_size" in recipe["tokenizer"] else ""),
     }
 
 
@@ -116,81 +114,6 @@ def _data_facts(data: Any, total_steps: int) -> dict[str, Any]:
         "steps": f"{total_steps:,}: {total_steps / data.steps_per_epoch:.2f} epochs of "
         f"{data.steps_per_epoch:,} steps, {total_steps * data.tokens_per_step:,} tokens",
     }
-
-
-def device_memory(
-    recipe: Recipe, vocab: Any, rows: int, precision: str, allow_targets: Sequence[str] = ()
-) -> Memory:
-    """What a step keeps at once: weights, gradients, optimizer, average, activations.
-
-    Activations are those that the backward pass will need, measured with one row on the CPU and
-    multiplied; the temporaries of single operators come on top.
-
-    Args:
-        recipe: frozen and checked.
-        vocab: of the tokenizer.
-        rows: of a micro-batch.
-        precision: as hardware.choose resolved it.
-        allow_targets: packages of the user's own.
-    """
-    import torch
-
-    from lmexp.build import build_task
-
-    with torch.device("meta"):
-        network = build_task(recipe, vocab, None, allow_targets).network
-    size = 2 if precision == "bf16-true" else 4
-    weights = size * sum(parameter.numel() for parameter in network.parameters())
-    average = weights if recipe["task"].get("ema_decay") is not None else 0
-    activations = None
-    if weights <= size * MEASURED_PARAMETERS:
-        network = build_task(recipe, vocab, None, allow_targets).network
-        activations = rows * _kept_by_one_row(network, recipe["data"]["max_length"], precision)
-    optimizer = round(weights * state_share(recipe["optimizer"], allow_targets))
-    return Memory(weights, weights, optimizer, average, activations)
-
-
-def _kept_by_one_row(network: Any, length: int, precision: str) -> int:
-    """Bytes that a forward pass of one row keeps for the backward pass, weights aside."""
-    import torch
-    from torch.autograd.graph import saved_tensors_hooks
-
-    ours = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in ours:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    reduced = precision in ("bf16-mixed", "16-mixed", "bf16-true")
-    ids = torch.zeros(1, length, dtype=torch.int64)
-    with (
-        saved_tensors_hooks(keep, lambda tensor: tensor),
-        torch.autocast("cpu", torch.bfloat16, enabled=reduced),
-    ):
-        hidden = network.hidden(ids, torch.ones_like(ids, dtype=torch.bool))
-    del hidden
-    return sum(kept.values())
-
-
-def state_share(section: Recipe, allow_targets: Sequence[str] = ()) -> float:
-    """Numbers that an optimizer keeps per parameter: 2 for AdamW, 0 for plain SGD."""
-    import torch
-    from torch import Tensor, nn
-
-    from lmexp.optimizers import parameter_groups
-    from lmexp.targets import build
-
-    layer = nn.Linear(32, 32)
-    optimizer = build(section, allow_targets, params=parameter_groups(layer))
-    for parameter in layer.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
-    states = [value for state in optimizer.state.values() for value in state.values()]
-    kept = sum(value.numel() for value in states if isinstance(value, Tensor) and value.ndim)
-    return float(kept / sum(parameter.numel() for parameter in layer.parameters()))
 
 
 def rate_curve(recipe: Recipe, total_steps: int, allow_targets: Sequence[str] = ()) -> str:
@@ -209,22 +132,42 @@ def rate_curve(recipe: Recipe, total_steps: int, allow_targets: Sequence[str] = 
     return text_plot({"learning rate by step": (steps, rates)}, height=8)
 
 
-def _memory_text(memory: Memory) -> str:
-    parts = [f"{size(getattr(memory, name))} {name}" for name in Memory._fields[:4]
-             if getattr(memory, name)]  # fmt: skip
-    kept = memory.activations
-    parts.append("activations not measured" if kept is None else f"{size(kept)} activations")
-    return f"{size(memory.total)}: {', '.join(parts)}"
+def _time_text(network: Any, data: Any, total_steps: int, hardware: Any) -> str:
+    """An estimate: the arithmetic alone, at a speed that this machine reaches in half."""
+    from lmexp.hardware import peak_flops
+    from lmexp.networks.flops import flops_per_token
+    from lmexp.report import duration
+
+    peak = peak_flops(hardware)
+    flops = flops_per_token(network, data.max_length) * data.tokens_per_step * total_steps
+    return (
+        f"{duration(flops / (USED_SHARE * peak))} of training, a rough estimate: {USED_SHARE:.0%} "
+        f"of the {peak / 1e9:,.0f} GFLOP/s here; small networks take longer"
+    )
 
 
-def _disk_text(recipe: Recipe, memory: Memory, data: Any | None) -> str:
+def _memory_facts(
+    recipe: Recipe, data: Any, precision: str, allow_targets: Sequence[str]
+) -> dict[str, Any]:
+    from lmexp.memory import Memory, device_memory
+
+    rows = math.ceil(data.rows / data.micro_batches)
+    memory = device_memory(recipe, data.vocab, rows, precision, allow_targets)
+    parts = [
+        f"{size(count)} {name}" for name, count in zip(Memory._fields, memory, strict=True) if count
+    ]
+    if memory.activations is None:
+        parts.append("activations not measured")
     one = memory.weights + memory.optimizer + memory.average
     count = 2 + recipe["trainer"]["keep_best"]
-    text = f"{size(count * one)} for {count} checkpoints of {size(one)}"
-    if data is not None:
-        tokens = sum(data.store(split).tokens.nbytes for split in data.corpus.splits)
-        text += f"; {size(tokens)} of tokens"
-    return text
+    return {
+        "memory per device": f"{size(memory.total)}: {', '.join(parts)}",
+        "disk": f"{size(count * one)} for {count} checkpoints of {size(one)}",
+    }
+
+
+def _token_bytes(data: Any) -> int:
+    return sum(data.store(split).tokens.nbytes for split in data.corpus.splits)
 
 
 def size(count: int) -> str:

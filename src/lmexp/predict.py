@@ -13,9 +13,7 @@ from lmexp import placement
 if TYPE_CHECKING:
     from lmexp.decoding.sampling import Sampling
     from lmexp.decoding.text_stream import TextStream
-    from lmexp.loading import Loaded
 
-NEW_TOKENS = 200  # unless asked otherwise, or what learned positions leave room for
 PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}  # ESC becomes ␛
 
 
@@ -30,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prompts-file", type=Path, help="one prompt a line; without either: standard input"
     )
     add = parser.add_argument
-    add("--max-new-tokens", type=int, help=f"at most so many (default {NEW_TOKENS})")
+    add("--max-new-tokens", type=int, default=200, help="at most so many (default %(default)s)")
     add("--temperature", type=float, help="0 is greedy (default 0.8)")
     add("--top-k", type=int, help="draw among the k most probable tokens (default all)")
     add("--top-p", type=float, help="draw from the smallest set of this mass (default 0.95)")
@@ -57,7 +55,8 @@ def main(args: argparse.Namespace) -> int:
 
     loaded = load(args.run, allow_targets=args.allow_targets)
     prompts = [[loaded.vocab.bos_id, *loaded.tokenizer.encode(text)] for text in texts]
-    sampling = _sampling(args, loaded, max(map(len, prompts)))
+    _say_what_is_cropped(prompts, getattr(loaded.network, "max_length", None))
+    sampling = _sampling(args)
     printer = _JsonLines(args.seed) if args.json else _Terminal(len(texts))
     context = placement.place(loaded.network, args.device, args.precision)
     if args.precision != "bf16-mixed":
@@ -96,23 +95,39 @@ def _positive(args: argparse.Namespace, name: str) -> int:
 def _prompts(args: argparse.Namespace) -> list[str]:
     """The texts to continue; an empty text where standard input is a terminal or empty."""
     if args.prompt:
-        return list(args.prompt)
+        typed = [text.encode("utf-8", "surrogateescape") for text in args.prompt]  # argv's bytes
+        return [_decoded(prompt, "--prompt") for prompt in typed]
     if args.prompts_file is not None:
-        try:
-            text: str = args.prompts_file.read_bytes().decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{args.prompts_file}: byte {error.start} is no UTF-8: save the file as UTF-8"
-            ) from None
+        text = _decoded(args.prompts_file.read_bytes(), str(args.prompts_file))
         if not text:
             raise ValueError(f"{args.prompts_file} is empty: write one prompt a line")
     else:
-        text = "" if sys.stdin.isatty() else sys.stdin.read()
-    return text.removesuffix("\n").split("\n")
+        text = "" if sys.stdin.isatty() else _decoded(sys.stdin.buffer.read(), "standard input")
+    lines = text.replace("\r\n", "\n").removesuffix("\n")
+    return lines.split("\n")
 
 
-def _sampling(args: argparse.Namespace, loaded: "Loaded", longest: int) -> "Sampling":
-    from lmexp.decoding.generate import room
+def _decoded(given: bytes, source: str) -> str:
+    try:
+        return given.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{source}: byte {error.start} is no UTF-8: save or type the text as UTF-8"
+        ) from None
+
+
+def _say_what_is_cropped(prompts: Sequence[Sequence[int]], max_length: int | None) -> None:
+    longest = max(map(len, prompts))
+    if max_length is not None and longest > max_length:
+        which = "the prompt has" if len(prompts) == 1 else "the longest prompt has"
+        print(
+            f"lmexp: {which} {longest} tokens, and the network has learned {max_length} positions: "
+            f"it reads the newest {max_length}",
+            file=sys.stderr,
+        )
+
+
+def _sampling(args: argparse.Namespace) -> "Sampling":
     from lmexp.decoding.sampling import Sampling
 
     knobs = {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
@@ -123,12 +138,10 @@ def _sampling(args: argparse.Namespace, loaded: "Loaded", longest: int) -> "Samp
             f"--greedy and --{name.replace('_', '-')} {value} exclude each other: "
             "greedy always takes the most probable token"
         )
-    fits = room(loaded.network, longest)
-    fitting = NEW_TOKENS if fits is None else max(1, min(NEW_TOKENS, fits))
     return Sampling(
         **({"temperature": 0.0} if args.greedy else {"temperature": 0.8, "top_p": 0.95} | given),
         repetition_penalty=args.repetition_penalty,
-        max_new_tokens=fitting if args.max_new_tokens is None else args.max_new_tokens,
+        max_new_tokens=args.max_new_tokens,
         seed=args.seed,
         stop=tuple(args.stop),
     )

@@ -24,7 +24,7 @@ class Corpus(Protocol):
 
     @property
     def counts(self) -> Counter[str]:
-        """Lines dropped by the last reading, by reason."""
+        """Lines dropped or replaced by the last reading, by reason."""
         ...
 
     @property

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def show(arguments: Sequence[str]) -> None:
-    """What Hydra prints by itself: --cfg, --info, --shell-completion, --hydra-help, --version."""
+    """What Hydra prints by itself: --info, --shell-completion, --hydra-help, --version."""
     import hydra
 
     sys.argv[1:] = arguments
@@ -61,7 +61,8 @@ def conf_folders(config_dir: str | None = None) -> list[Path]:
     """Ours, then the user's own.
 
     Raises:
-        ValueError: a file of the user's has the name of one of ours, which would hide it.
+        ValueError: a file of the user's has the name of one of ours, which would hide it, or is
+            not UTF-8.
         NotADirectoryError: config_dir is no folder.
     """
     ours = conf_dir()
@@ -77,6 +78,13 @@ def conf_folders(config_dir: str | None = None) -> list[Path]:
                 f"{shown(file)} has the name of a file that lmexp brings ({shown(twin)}), which "
                 "would win: rename yours"
             )
+        try:
+            file.read_bytes().decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{shown(file)} is not UTF-8: byte 0x{error.object[error.start]:02X} at offset "
+                f"{error.start}: save it as UTF-8"
+            ) from None
     return [ours, theirs]
 
 
@@ -187,6 +195,11 @@ def _plain_errors(folders: Sequence[Path]) -> Iterator[None]:
         mark = error.problem_mark
         place = f"{mark.name}:{mark.line + 1}" if mark else "a configuration file"
         raise ValueError(f"{place}: no valid YAML: {error.problem}") from None
+    except yaml.reader.ReaderError as error:
+        raise ValueError(
+            f"{error.name}: no valid YAML: the character {chr(error.character)!a} at offset "
+            f"{error.position} may not stand in a YAML file"
+        ) from None
 
 
 def _chooser(group: str, choice: str, folders: Sequence[Path]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from lmexp.atomic import write_atomically
 from lmexp.environment import environment, write_environment
 from lmexp.feed import Feed, Mirror
 from lmexp.record_files import (
@@ -22,7 +23,6 @@ from lmexp.record_files import (
     read_metrics,
     read_samples,
     read_summary,
-    write_atomically,
 )
 
 __all__ = [
@@ -78,6 +78,11 @@ class Record:
         """Since the start of the run: the time of all sessions, without work lost to a kill."""
         return self._seconds_before + time.monotonic() - self._began
 
+    @property
+    def step(self) -> int:
+        """Of the last line; -1 before the first."""
+        return self._step
+
     def cut_back(self, step: int) -> None:
         """Drops what came after a checkpoint's step; for a resume, before anything is written.
 
@@ -109,6 +114,7 @@ class Record:
         Raises:
             ValueError: the step decreases, or `step` or `seconds` is among the values.
             TypeError: a value is neither number nor string.
+            OSError: the disk is full.
         """
         if step < self._step:
             raise ValueError(
@@ -122,7 +128,7 @@ class Record:
         if self._feeds is None:
             self._start_mirrors()
         line = {"step": step, **values, "seconds": round(self.seconds, 3)}
-        self._lines.write(encode(line) + "\n")
+        self._append(self._lines, line)
         self._step = step
         self._latest.update(values)
 
@@ -133,7 +139,17 @@ class Record:
         if self._samples is None:
             self._samples = _append(self.folder / SAMPLES)
         text = text.encode(errors="replace").decode()  # lone surrogates are no UTF-8
-        self._samples.write(encode({"step": step, "text": text}) + "\n")
+        self._append(self._samples, {"step": step, "text": text})
+
+    def _append(self, file: TextIO, line: Mapping[str, Any]) -> None:
+        try:
+            file.write(encode(line) + "\n")
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{file.name} could not be written ({error.strerror}): the checkpoints are "
+                f"untouched; make room and go on with resume={self.folder}",
+            ) from error
 
     def summary(self, update: Mapping[str, float | int | str | bool | None]) -> None:
         """Merges figures into summary.json, atomically.

@@ -119,19 +119,3 @@ def cut_after(path: Path, step: float = math.inf) -> dict[str, Any]:
             file.truncate(kept_until)
             os.fsync(file.fileno())
     return restore(latest)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a whole file so that a kill or a full disk leaves the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

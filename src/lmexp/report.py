@@ -67,13 +67,13 @@ class Progress:
     every step. A bar is redrawn at most twice a second; elsewhere a line comes every 15 s.
 
     Args:
-        total_steps: of the whole run; None where only time ends it.
+        total_steps: of the whole run.
         first_step: done before this session.
         console: where to; stdout if None.
     """
 
     def __init__(
-        self, total_steps: int | None, *, first_step: int = 0, console: Console | None = None
+        self, total_steps: int, *, first_step: int = 0, console: Console | None = None
     ) -> None:
         self._console = console or Console()
         self._total = total_steps
@@ -107,41 +107,28 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def update(
-        self,
-        step: int,
-        loss: float,
-        tokens_per_second: float,
-        eta_seconds: float | None = None,
-    ) -> None:
+    def update(self, step: int, loss: float, tokens_per_second: float) -> None:
         """Shows a step if it is time to.
 
         Args:
             step: optimizer steps done, those of earlier sessions included.
             loss: train/loss, nats per token.
             tokens_per_second: of training.
-            eta_seconds: time left; by this session's pace if None.
         """
         now = time.monotonic()
         if now < self._next and step != self._total:
             return
-        if eta_seconds is None:
-            eta_seconds = self._eta(step, now)
-        left = "" if eta_seconds is None else f"  {duration(eta_seconds)} left"
+        done = step - self._first
+        left = ""
+        if done > 0:  # by this session's pace
+            left = f"  {duration((now - self._began) / done * (self._total - step))} left"
         facts = f"loss {loss:.3f}  {tokens_per_second:,.0f} tokens/s{left}"
         if self._bar is not None:
             self._next = now + REFRESH_SECONDS
             self._bar.update(self._task, completed=step, description=facts, refresh=True)
         else:
             self._next = now + PLAIN_SECONDS
-            of_total = "" if self._total is None else f"/{self._total}"
-            self.note(f"step {step}{of_total}  {facts}")
-
-    def _eta(self, step: int, now: float) -> float | None:
-        done = step - self._first
-        if self._total is None or done <= 0:
-            return None
-        return (now - self._began) / done * max(0, self._total - step)
+            self.note(f"step {step}/{self._total}  {facts}")
 
     def note(self, text: str) -> None:
         """Prints a line, above the bar if there is one: a validation, a checkpoint, a warning."""

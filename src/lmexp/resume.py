@@ -14,9 +14,9 @@ HARMLESS = (
     *(
         f"trainer.{key}"
         for key in (
-            "accelerator", "devices", "strategy", "precision", "compile", "threads", "max_steps",
-            "max_epochs", "max_time", "validate_every_steps", "checkpoint_every_steps",
-            "log_every_steps", "keep_best",
+            "accelerator", "devices", "precision", "compile", "threads", "max_steps", "max_epochs",
+            "max_time", "validate_every_steps", "checkpoint_every_steps", "log_every_steps",
+            "keep_best",
         )
     ),
     "data.num_workers",

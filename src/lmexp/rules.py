@@ -1,5 +1,6 @@
 """Rules between the sections of a recipe, which no single annotation can say."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -31,8 +32,12 @@ def check_rules(recipe: Mapping[str, Any], model: Target, refuse: Refuse) -> Non
 
 
 def _check_name(name: str | None, refuse: Refuse) -> None:
-    if name and ("/" in name or name.startswith(".") or "\\0" in name or "\\n" in name):
-        refuse("name", f"name={name}: it names a folder under logs/runs: no '/' and no '.' first")
+    if name and ("/" in name or name.startswith(".") or "\0" in name or "\n" in name):
+        refuse(
+            "name",
+            f"name={json.dumps(name, ensure_ascii=False)[1:-1]}: it names a folder under "
+            "logs/runs: no '/', no '.' first, no end of a line and no NUL",
+        )
 
 
 def _check_length(trainer: Mapping[str, Any], refuse: Refuse) -> None:

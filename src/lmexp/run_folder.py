@@ -1,17 +1,21 @@
 """The folder of a run: taken by an exclusive mkdir, before anything slow begins."""
 
 import contextlib
+import fcntl
 import itertools
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lmexp.record_files import write_atomically
+from lmexp.atomic import write_atomically
+from lmexp.record_files import SUMMARY
 
 RECIPE = "recipe.yaml"
+LOCK = ".lock"
 
 
 def time_stamp() -> str:
@@ -51,9 +55,29 @@ def claim_named(folder: Path) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Nobody else may train in the folder meanwhile. The lock dies with its process.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{folder}: another process is training in it: wait for its end, or begin a run "
+                "of your own without resume= and hydra.run.dir="
+            ) from None
+        yield
+
+
 def give_back(folder: Path) -> None:
-    """Remove an empty folder, and the one above if nothing else is in it."""
-    folder.rmdir()
+    """Remove the folder of a run that never began, and the one above if nothing else is in it."""
+    if (folder / SUMMARY).exists():
+        return
+    shutil.rmtree(folder)
     with contextlib.suppress(OSError):  # other runs are in it
         folder.parent.rmdir()
 
@@ -72,6 +96,11 @@ def read_recipe(path: Path) -> dict[str, Any]:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8: byte 0x{error.object[error.start]:02X} at offset "
+            f"{error.start}: save it as UTF-8"
+        ) from None
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

@@ -63,6 +63,7 @@ class Stopper(Callback):
         self.waited = 0
         self.reason = ""
         self.seconds_before = 0.0
+        self._had_ended = False  # when the checkpoint was written
         self._started = time.monotonic()
 
     @property
@@ -71,28 +72,38 @@ class Stopper(Callback):
         return self.seconds_before + time.monotonic() - self._started
 
     def state_dict(self) -> dict[str, Any]:
-        """Best loss, validations waited, seconds."""
-        return {"best": self.best, "waited": self.waited, "seconds": self.seconds}
+        """Best loss, validations waited, seconds, and why the run ends if it does."""
+        return {
+            "best": self.best,
+            "waited": self.waited,
+            "seconds": self.seconds,
+            "reason": self.reason,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.best, self.waited = state_dict["best"], state_dict["waited"]
         self.seconds_before = state_dict["seconds"]
+        self._had_ended = bool(state_dict["reason"])
         self._started = time.monotonic()
 
     def on_train_start(self, trainer: lightning.Trainer, task: Any) -> None:
-        """A run that was killed after its last step has nothing left but the test."""
-        if task.steps_done >= self.total_steps:
-            self._stop(trainer, f"all {self.total_steps:,} steps are done")
+        """A run that was killed after its end has nothing left but the test."""
+        if self._had_ended or task.steps_done >= self.total_steps:
+            self._look_at_the_clock(trainer, task.steps_done)
+        self._look_at_patience(trainer)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, task: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop at the last step or when the time is over."""
-        if task.steps_done >= self.total_steps:
+        self._look_at_the_clock(trainer, task.steps_done)
+
+    def _look_at_the_clock(self, trainer: lightning.Trainer, step: int) -> None:
+        if step >= self.total_steps:
             self._stop(trainer, f"all {self.total_steps:,} steps are done")
         elif self.max_seconds is not None and self.seconds > self.max_seconds:
-            self._stop(trainer, f"trainer.max_time is over after step {task.steps_done:,}")
+            self._stop(trainer, f"trainer.max_time is over after step {step:,}")
 
     def validated(self, value: float) -> bool:
         """Take note of a validation loss; whether it is the best so far."""
@@ -103,6 +114,9 @@ class Stopper(Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, task: Any) -> None:
         """Stop when patience is over."""
+        self._look_at_patience(trainer)
+
+    def _look_at_patience(self, trainer: lightning.Trainer) -> None:
         if self.patience is not None and self.waited >= self.patience:
             self._stop(trainer, f"no better validation loss in {self.waited} validations")
 

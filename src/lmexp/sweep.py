@@ -1,5 +1,6 @@
 """Sweeps: every combination checked first, then each run in a process of its own, one at a time."""
 
+import contextlib
 import json
 import os
 import re
@@ -12,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lmexp.atomic import write_atomically
 from lmexp.check import check
 from lmexp.recipe import Composition, composition, expand
-from lmexp.record_files import write_atomically
 from lmexp.run_folder import RECIPE, claim, claim_named, write_recipe
 
 SWEEPS = Path("logs", "sweeps")
@@ -68,7 +69,7 @@ def sweep(overrides: Sequence[str], config_dir: str | None, allow_targets: Seque
     print(f"{len(jobs)} runs in {folder}, one after the other", flush=True)
     manifest = Manifest(folder, jobs)
     manifest.write()
-    status = _run_all(manifest, planned[0].composed.allow_targets)
+    status = _run_all(manifest, [job.composed.allow_targets for job in planned])
     print_table(folder, jobs)
     return status or int(any(job.status != "finished" for job in jobs))
 
@@ -150,39 +151,67 @@ class Manifest:
         write_atomically(self.folder / "manifest.json", json.dumps(content, indent=1))
 
 
-def _run_all(manifest: Manifest, allow_targets: Sequence[str]) -> int:
+def _run_all(manifest: Manifest, allow_targets: Sequence[Sequence[str]]) -> int:
     """Run the jobs in order; 0, or 128 + n after signal n, which ends the sweep."""
-    received: list[int] = []
-    child: list[subprocess.Popen[bytes]] = []
-
-    def pass_on(number: int, frame: Any) -> None:
-        received.append(number)
-        for process in child:
-            if process.poll() is None:
-                process.send_signal(number)
-
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    signals = _Signals()
+    signals.install()
     try:
-        for index, job in enumerate(manifest.jobs):
-            if received:
+        for index, (job, allowed) in enumerate(zip(manifest.jobs, allow_targets, strict=True)):
+            if signals.received is not None:
                 break
             print(f"[{index + 1}/{len(manifest.jobs)}] {' '.join(job.overrides)}", flush=True)
-            _run_one(manifest, job, allow_targets, child)
-            if received:
+            _run_one(manifest, job, allowed, signals)
+            if signals.received is not None:
                 job.status = "stopped"
             manifest.write()
     finally:
-        for number, handler in before.items():
+        signals.restore()
+    return 0 if signals.received is None else 128 + signals.received
+
+
+class _Signals:
+    """Hands each signal on to the run under way, once.
+
+    Runs are in sessions of their own: of Ctrl-C, which a terminal sends to everybody in the
+    sweep's group, a run would see two, and a second one makes it quit without saving.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None  # the first one
+        self._process: subprocess.Popen[bytes] | None = None
+        self._waiting: list[int] = []
+        self._before: dict[int, Any] = {}
+
+    def install(self) -> None:
+        """Take them over, until restore(); nohup stays in force."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._handle)
+
+    def restore(self) -> None:
+        """Give the signals back to who had them."""
+        for number, handler in self._before.items():
             signal.signal(number, handler)
-    return 128 + received[0] if received else 0
+
+    def send_to(self, process: "subprocess.Popen[bytes] | None") -> None:
+        """From now on, and what came while it was being started; None: to nobody, they wait."""
+        self._process = process
+        self._send()
+
+    def _handle(self, number: int, frame: Any) -> None:
+        self.received = self.received or number
+        self._waiting.append(number)
+        self._send()
+
+    def _send(self) -> None:
+        while self._process is not None and self._waiting:
+            with contextlib.suppress(IndexError):  # another signal came, and was sent, meanwhile
+                number = self._waiting.pop(0)
+                # a run knows no SIGHUP: to it a closed terminal is an end like any other
+                self._process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
 
-def _run_one(
-    manifest: Manifest,
-    job: Job,
-    allow_targets: Sequence[str],
-    child: list[subprocess.Popen[bytes]],
-) -> None:
+def _run_one(manifest: Manifest, job: Job, allow_targets: Sequence[str], signals: _Signals) -> None:
     folder = manifest.folder / job.folder
     flags = [part for package in allow_targets for part in ("--allow-targets", package)]
     command = [sys.executable, "-m", "lmexp", "run", str(folder / RECIPE)]
@@ -192,8 +221,10 @@ def _run_one(
     manifest.write()
     began = time.perf_counter()
     with (folder / "stderr.txt").open("wb") as stderr:
-        child[:] = [subprocess.Popen(command, stderr=stderr, env=environment)]
-        job.return_code = child[0].wait()
+        process = subprocess.Popen(command, stderr=stderr, env=environment, start_new_session=True)
+        signals.send_to(process)
+        job.return_code = process.wait()
+        signals.send_to(None)
     job.seconds = round(time.perf_counter() - began, 3)
     job.status = "failed" if job.return_code else "finished"
     if job.return_code:

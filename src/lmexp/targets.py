@@ -1,8 +1,8 @@
 """Objects from the `_target_` sections of a recipe.
 
 A recipe may come with a checkpoint from anywhere, and a constructor is code: so a target is
-imported only if it lies under an allowed package, and called only if the object found there was
-defined under one too.
+imported only if it lies under an allowed package, and called only if the object found there is a
+class and was defined under one too.
 """
 
 import importlib
@@ -44,7 +44,8 @@ def locate(path: str, allow_targets: Sequence[str] = ()) -> Any:
     """Import what a dotted name means.
 
     Raises:
-        PermissionError: it lies outside the allowed packages, or is defined outside of them.
+        PermissionError: it lies outside the allowed packages, is defined outside of them, or is no
+            class.
     """
     packages = allowed_packages(allow_targets)
     try:
@@ -53,6 +54,8 @@ def locate(path: str, allow_targets: Sequence[str] = ()) -> Any:
         leads_to = refusal(path, str(error), allow_targets)
         raise PermissionError(f"_target_={path} {leads_to}") from None
     found = getattr(importlib.import_module(target.module), target.node.name)
+    if not isinstance(found, type):
+        raise PermissionError(f"_target_={path} is no class, and nothing else is called")
     home = f"{getattr(found, '__module__', '?')}.{getattr(found, '__qualname__', '?')}"
     if not signatures.is_allowed(home, packages):
         raise PermissionError(f"_target_={path} {refusal(path, home, allow_targets)}")

@@ -1,5 +1,6 @@
 """One run: corpus, tokenizer, data, network, task, trainer, fit, test."""
 
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from lmexp.hardware import Hardware, choose, peak_flops
 from lmexp.keeping import Keeper
 from lmexp.networks.flops import flops_per_token
 from lmexp.record import Record, environment, write_environment
-from lmexp.report import Progress, print_end, print_start
+from lmexp.report import Progress, duration, print_end, print_start
 from lmexp.stopping import Signals, Stopper, Terminated
 from lmexp.targets import build
 from lmexp.tasks.base import NonFiniteError
@@ -61,8 +62,10 @@ def run(recipe: Recipe, folder: Path, *, allow_targets: Sequence[str] = ()) -> i
         record = Record(folder, [build(recipe["logger"], tuple(allow_targets))], recipe)
         try:
             return _train(parts, record, signals)
-        finally:
-            record.close("failed")  # unless it was closed with another status before
+        except BaseException:
+            with contextlib.suppress(OSError):  # a full disk may be what ended the run
+                record.close("failed")  # unless it was closed with another status before
+            raise
     except Terminated as ending:
         _say(f"{ending}: go on with python train.py resume={folder}")
         return 128 + ending.number
@@ -94,13 +97,15 @@ def _build(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...]) -> Part
             "the data has no validation split, which training is steered by: write for example "
             "data.corpus.val_fraction=0.05"
         )
-    data.prepare(fit=saved is None, splits=data.corpus.splits, announce=_say)
+    data.pin_memory = hardware.accelerator == "cuda"
+    began_with = saved["data_hash"] if saved is not None else None
+    data.prepare(fit=saved is None, splits=data.corpus.splits, data_hash=began_with, announce=_say)
     tokenizers.save(data.tokenizer, folder / "tokenizer.json")
     total_steps = settings.total_steps(data.steps_per_epoch)
     task = build_task(recipe, data.vocab, total_steps, allow_targets)
     task.nominal_tokens = data.tokens_per_step
     if settings.compile:
-        task.network.hidden = torch.compile(task.network.hidden)
+        _compile(task.network)
     done = saved["training"]["steps_done"] if saved is not None else 0
     data.start_at(divmod(done, data.steps_per_epoch))
     task.steps_done = done
@@ -108,10 +113,18 @@ def _build(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...]) -> Part
     return Parts(recipe, folder, settings, hardware, data, task, total_steps, path, due)
 
 
+def _compile(network: Any) -> None:
+    """All ways into the network that training and evaluation take."""
+    for name in ("hidden", "hidden_carried"):
+        if hasattr(network, name):
+            setattr(network, name, torch.compile(getattr(network, name)))
+
+
 def _train(parts: Parts, record: Record, signals: Signals) -> int:
     """Fit and test, each from where an earlier session left it."""
-    if parts.saved is not None:
-        record.cut_back(parts.task.steps_done)
+    if record.step > parts.task.steps_done == 0:
+        _say(f"{parts.folder} holds no checkpoint yet: the run begins anew")
+    record.cut_back(parts.task.steps_done)
     facts = parts.data.facts()
     write_environment(parts.folder, environment(seed=parts.recipe["seed"], data=facts))
     cost = _cost(parts)
@@ -126,13 +139,17 @@ def _train(parts: Parts, record: Record, signals: Signals) -> int:
         with progress:
             trainer.fit(parts.task, segments, parts.data.val_dataloader(), ckpt_path=parts.saved)
         signals.waits_for_step = False
+        if signals.received is not None:  # after the last step, while it was validated or saved
+            raise Terminated(signals.received)
         summary = _test(parts, trainer, recorder)
     except NonFiniteError as error:
+        last = parts.folder / "checkpoints" / "last.ckpt"
+        kept = f"the last good checkpoint is {last}" if last.exists() else "there is none yet"
         _say(
-            f"{error}: nothing was overwritten, the last good checkpoint is "
-            f"{parts.folder / 'checkpoints' / 'last.ckpt'}; try a lower optimizer.lr, "
+            f"{error}: no checkpoint was overwritten, {kept}; try a lower optimizer.lr, "
             "task.clip_norm=1.0 or trainer.precision=32-true"
         )
+        record.close("failed")
         return 1
     except Terminated:
         record.close("stopped")
@@ -145,7 +162,11 @@ def _train(parts: Parts, record: Record, signals: Signals) -> int:
 def _cost(parts: Parts) -> dict[str, float]:
     parameters = sum(parameter.numel() for parameter in parts.task.network.parameters())
     flops = flops_per_token(parts.task.network, parts.data.max_length)
-    return {"parameters": parameters, "flops_per_token": flops}
+    return {
+        "parameters": parameters,
+        "flops_per_token": flops,
+        "peak_flops": peak_flops(parts.hardware),
+    }
 
 
 def _callbacks(
@@ -161,9 +182,10 @@ def _callbacks(
     recorder = Recorder(
         record,
         progress,
+        segments,
         every=settings.log_every_steps,
         flops_per_token=cost["flops_per_token"],
-        peak_flops=peak_flops(parts.hardware),
+        peak_flops=cost["peak_flops"],
         scored=parts.data.store("val"),
         sample=(lambda: sample_text(parts.task, parts.data.tokenizer))
         if parts.task.sample_tokens
@@ -173,9 +195,14 @@ def _callbacks(
     stopper = Stopper(parts.total_steps, limit, settings.patience)
     keeper = Keeper(
         parts.folder,
-        {"recipe": dict(parts.recipe), "tokenizer": parts.data.tokenizer.state()},
+        {
+            "recipe": dict(parts.recipe),
+            "tokenizer": parts.data.tokenizer.state(),
+            "data_hash": parts.data.data_hash,
+        },
         every=settings.checkpoint_every_steps,
         keep_best=settings.keep_best,
+        resumed_from=parts.saved,
         recorder=recorder,
         stopper=stopper,
         segments=segments,
@@ -187,15 +214,23 @@ def _callbacks(
 def _start_facts(parts: Parts, facts: Mapping[str, Any], cost: Mapping[str, float]) -> Any:
     epochs = parts.total_steps / parts.data.steps_per_epoch
     train = facts["train"]
+    splits = parts.data.corpus.splits
+    dropped = {split: facts[split]["dropped"] for split in splits if facts[split]["dropped"]}
+    shared = {split: facts[split]["lines_in_train"] for split in splits if split != "train"}
+    left = (parts.total_steps - parts.task.steps_done) * parts.data.tokens_per_step
+    seconds = left * cost["flops_per_token"] / cost["peak_flops"]
     return {
         "run": str(parts.folder),
         "goes on after": f"step {parts.task.steps_done:,}" if parts.saved is not None else None,
         "model": f"{parts.recipe['model']['_target_']}, {cost['parameters']:,} parameters",
         "task": parts.recipe["task"]["_target_"],
         "data": f"{facts['source']}: {train['tokens']:,} tokens to train on",
+        "lines dropped": dropped or "none",
+        "lines also in train": shared,
         "tokenizer": f"{facts['vocab_size']:,} ids",
         "steps": f"{parts.total_steps:,} of {parts.data.tokens_per_step:,} tokens: "
         f"{epochs:.2f} epochs",
+        "time": f"about {duration(seconds)}, at the {cost['peak_flops'] / 1e9:,.0f} GFLOP/s here",
         "hardware": f"{parts.hardware.reason}; {torch.get_num_threads()} threads",
     }
 

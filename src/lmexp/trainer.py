@@ -23,7 +23,6 @@ class TrainerSettings:
     Args:
         accelerator: auto takes a GPU where there is one.
         devices: auto, or how many.
-        strategy: of Lightning; auto with one device.
         precision: auto takes bf16-mixed where the device has bfloat16 instructions.
         compile: torch.compile the network's forward pass.
         threads: of torch on the CPU; null leaves torch's default.
@@ -41,7 +40,6 @@ class TrainerSettings:
 
     accelerator: Accelerator
     devices: Literal["auto"] | Count
-    strategy: Literal["auto"]
     precision: Precision
     compile: bool
     threads: Count | None

@@ -2,9 +2,13 @@
 
 import json
 
+import aiohttp
+import datasets
 import pytest
+from huggingface_hub.errors import HfHubHTTPError
 
 from lmexp.corpora.hub import Hub
+from lmexp.recipe import main
 
 DEFAULTS = {
     "name": None,
@@ -87,7 +91,88 @@ def test_a_missing_column_is_named(folder):
 
 
 def test_a_set_that_cannot_be_loaded_is_named_in_one_line(tmp_path):
-    with pytest.raises(OSError, match=r"data set .*nowhere of the Hugging Face hub: ") as error:
+    with pytest.raises(OSError, match=r"data set .*nowhere of the Hugging Face hub, .*: ") as error:
         hub(tmp_path / "nowhere").fingerprint()
 
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"val_split": "valid"},
+            r"set has no split 'valid' but train, validation: name one of them in "
+            r"data\.corpus\.val_split, or null to cut it off train$",
+        ),
+        (
+            {"train_split": "training"},
+            r"no split 'training' but train, validation: .*corpus\.train_split$",
+        ),
+        ({"name": "de"}, r"set with data\.corpus\.name=de: its configurations are 'default': name"),
+    ],
+)
+def test_what_a_set_lacks_is_named_with_what_it_has(streaming, changes, message, folder):
+    with pytest.raises(ValueError, match=message):
+        list(hub(folder, streaming=streaming, **changes).pieces("train"))
+
+
+@pytest.mark.parametrize("name", [None, "three"])
+def test_the_configurations_of_a_set_are_named(name, folder):
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: one\n  data_files: train.jsonl\n"
+        "- config_name: two\n  data_files: validation.jsonl\n---\n"
+    )
+
+    message = rf"name={name or 'null'}: its configurations are 'one', 'two': name one of them"
+    with pytest.raises(ValueError, match=message) as error:
+        hub(folder, name=name).fingerprint()
+    assert "\n" not in str(error.value)
+
+
+def test_a_slice_of_a_split_is_left_to_datasets(folder):
+    assert len(list(hub(folder, val_split="validation[:1]").pieces("val"))) == 2
+    with pytest.raises(OSError, match=r"its split valid\[:1\]: .*train.*validation"):
+        list(hub(folder, val_split="valid[:1]").pieces("val"))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_damaged_set_is_named_in_one_line(streaming, folder):
+    (folder / "train.jsonl").write_text('{"text": "a"}\n{"text": \n')
+
+    with pytest.raises(OSError, match=r"set of the .*, its split train: .*JSON") as error:
+        list(hub(folder, streaming=streaming).pieces("train"))
+    assert "\n" not in str(error.value)
+
+
+def network_failures():
+    """What is raised where the network fails; httpx' HTTPErrors are no OSErrors."""
+    http = HfHubHTTPError.__mro__[1]
+    return [http("no route"), aiohttp.ClientError("no route"), TimeoutError("no route")]
+
+
+@pytest.mark.parametrize("failure", network_failures(), ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("place", ["as_streaming_dataset", "iter", "load_dataset_builder"])
+def test_a_network_that_fails_is_one_line(place, failure, folder, monkeypatch):
+    def fail(*arguments, **more):
+        raise failure
+
+    owner = {"load_dataset_builder": datasets, "iter": datasets.IterableDataset}
+    monkeypatch.setattr(owner.get(place, datasets.DatasetBuilder), place, fail)
+
+    with pytest.raises(OSError, match=r"data set .*set of the .*: no route\. Look") as error:
+        list(hub(folder, streaming=True).pieces("train"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_set_that_fails_is_no_traceback(folder, monkeypatch, capsys):
+    monkeypatch.setenv("LMEXP_CACHE", str(folder.parent / "lmexp"))
+    monkeypatch.chdir(folder.parent)
+    typed = ["data=hub", f"data.path={folder}", "data.val_split=dev", "model=gru"]
+
+    assert main([*typed, f"data.root={folder.parent / 'cache'}", "tokenizer=byte"]) == 2
+
+    error = capsys.readouterr().err
+    assert "has no split 'dev' but train, validation: name one of them" in error
+    assert "Traceback" not in error

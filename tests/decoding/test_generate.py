@@ -144,13 +144,40 @@ def test_an_empty_prompt_is_refused():
         continued(chain(9), [[1], []], GREEDY)
 
 
-def test_more_positions_than_the_network_has_learned_are_refused_with_both_numbers():
-    network = chain(9)
+def test_a_row_that_outgrows_the_learned_positions_goes_on_with_its_newest_half():
+    network = chain(30)
     network.max_length = 6
 
-    assert len(continued(network, [[1, 2]], GREEDY)[0]) == 5
-    with pytest.raises(ValueError, match=r"need 7 positions; .* learned 6: .*max_new_tokens=4"):
-        continued(network, [[1, 2, 3]], GREEDY)
+    (ids,) = continued(network, [[1, 2, 3]], Sampling(temperature=0.0, max_new_tokens=12))
+
+    assert ids == list(range(4, 16))
+    # 1, 2 and 3, then 4 to 6; with 7 the window begins again with 5, 6 and 7, with 11 with 9 to 11
+    assert network.columns_read == [3, 1, 1, 1, 3, 1, 1, 1, 3, 1, 1, 1]
+
+
+def test_whole_passes_see_the_windows_that_the_cache_holds():
+    network = chain(30)
+    network.max_length = 6
+    sampling = Sampling(temperature=0.0, max_new_tokens=12)
+
+    continued(network, [[1, 2, 3]], sampling, cached=False)
+
+    assert network.columns_read == [3, 4, 5, 6, 3, 4, 5, 6, 3, 4, 5, 6]
+
+
+def test_of_a_prompt_beyond_the_learned_positions_the_newest_tokens_are_read():
+    network = chain(30)
+    network.max_length = 6
+
+    assert continued(network, [list(range(20))], GREEDY) == [[20, 21, 22, 23, 24]]
+    assert network.columns_read[0] == 6
+
+
+def test_one_learned_position_is_enough_to_generate():
+    network = chain(30)
+    network.max_length = 1
+
+    assert continued(network, [[1, 2]], GREEDY) == [[3, 4, 5, 6, 7]]
 
 
 def test_a_network_with_damaged_weights_is_refused():

@@ -80,13 +80,30 @@ def test_a_prepacked_network_generates_the_same_ids(network):
     assert text(packed, PROMPTS, cached=False) == text(network, PROMPTS)
 
 
-def test_learned_positions_bound_prompt_and_new_tokens_together():
-    network = transformer(positions="learned").decoder(VOCAB)
-    prompt = [2] * 11
+@pytest.mark.parametrize("knobs", [{"temperature": 0.0}, {"top_p": 0.9}])
+def test_past_the_learned_positions_cache_batch_and_whole_passes_agree(knobs):
+    torch.manual_seed(0)
+    network = transformer(positions="learned", max_length=7).decoder(VOCAB)
+    with torch.no_grad():
+        network.positions.weight.mul_(30)  # where a token stands changes what comes
+    options = {"knobs": knobs, "forbidden_ids": (VOCAB.eos_id,)}
 
-    assert len(text(network, [prompt], forbidden_ids=(VOCAB.eos_id,))[0]) == NEW  # 30 are read
-    with pytest.raises(ValueError, match=r"12 tokens and 20 new ones need 31 .* learned 30"):
-        text(network, [[2, *prompt]])
+    together = text(network, PROMPTS, **options)
+
+    assert [len(row) for row in together] == [NEW] * 3
+    assert together == text(network, PROMPTS, cached=False, **options)
+    for row, prompt in enumerate(PROMPTS):
+        assert text(network, [prompt], first_row=row, **options) == [together[row]]
+
+
+def test_a_row_past_the_learned_positions_goes_on_as_from_its_newest_half():
+    network = transformer(positions="learned", max_length=8).decoder(VOCAB)
+    options = {"knobs": {"temperature": 0.0}, "forbidden_ids": (VOCAB.eos_id,)}
+
+    (row,) = text(network, [[2]], **options)  # 9 tokens after 8 new ones: the newest 4 are read
+    (rest,) = text(network, [row[4:8]], **options)
+
+    assert rest[: NEW - 8] == row[8:]
 
 
 @pytest.mark.parametrize("mixed", [False, True])

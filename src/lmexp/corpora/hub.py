@@ -1,16 +1,19 @@
 """Text sets of the Hugging Face hub, by name."""
 
+import contextlib
 import hashlib
 import json
+import re
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Lt
 
 from lmexp.corpora.piece import Piece, Split
-from lmexp.corpora.reading import OnInvalid
+from lmexp.corpora.reading import REPLACED, OnInvalid
 from lmexp.corpora.records import Record, record_parts
 from lmexp.corpora.splitting import Fractions
 
@@ -35,7 +38,8 @@ class Hub:
         text_field: of a row; its value is a string, or a list of lines.
         document: row or split.
         streaming: read over the network, row by row; False downloads the set first.
-        on_invalid: what to do with text that UTF-8 cannot hold: error, replace, drop (counted).
+        on_invalid: what to do with text that UTF-8 cannot hold: error, replace or drop;
+            both are counted.
         root: data.root: the cache of `datasets`; None for its default.
 
     Raises:
@@ -113,42 +117,88 @@ class Hub:
                 continue
             if part.begins and (number < 0 or not self.is_stream):
                 number += 1
-            if part.flaw is None:
-                yield Piece(part.text, number)
-            else:
+            if part.flaw is not None:
                 self.counts[part.flaw] += 1
+            if part.flaw in (None, REPLACED):
+                yield Piece(part.text, number)
 
     def _rows(self, name: str) -> Iterator[Record]:
         builder = self._builder()
-        if self._streaming:
-            rows = builder.as_streaming_dataset(split=name)
-        else:
-            builder.download_and_prepare()
-            rows = builder.as_dataset(split=name)
-        columns = rows.column_names
+        with self._explained(f"its split {name}"):
+            if self._streaming:
+                rows = builder.as_streaming_dataset(split=name)
+            else:
+                builder.download_and_prepare()
+                rows = builder.as_dataset(split=name)
+            columns = rows.column_names
         if columns is not None and self._text_field not in columns:
             raise ValueError(
                 f"{self._path} has no column '{self._text_field}' but {', '.join(columns)}: name "
                 "one of them in data.corpus.text_field"
             )
         number = 0
-        for block in rows.select_columns([self._text_field]).iter(batch_size=_BLOCK_ROWS):
-            for value in block[self._text_field]:
-                number += 1
-                yield Record({self._text_field: value}, 0, f"{self._path}, {name}, row {number}")
+        with self._explained(f"its split {name}"):
+            for block in rows.select_columns([self._text_field]).iter(batch_size=_BLOCK_ROWS):
+                for value in block[self._text_field]:
+                    number += 1
+                    where = f"{self._path}, {name}, row {number}"
+                    yield Record({self._text_field: value}, 0, where)
 
     def _builder(self) -> Any:
         if self._loaded is None:
             import datasets
 
-            try:
-                self._loaded = datasets.load_dataset_builder(
+            with self._explained("its description"):
+                builder = datasets.load_dataset_builder(
                     self._path, self._name, revision=self._revision, cache_dir=self._root
                 )
-            except OSError as error:
-                raise OSError(
-                    f"data set {self._path} of the Hugging Face hub: {error}. Look at the name and "
-                    "at the network; without one, load it once on a machine that has one and copy "
-                    "the cache of datasets, or write data=text data.files=…"
-                ) from error
+            self._check_splits(builder.info.splits or builder.config.data_files or ())
+            self._loaded = builder
         return self._loaded
+
+    def _check_splits(self, splits: Iterable[Any]) -> None:
+        there = [str(split) for split in splits]
+        for split, name in self._names.items():
+            is_plain = re.fullmatch(r"[\w.]+", name) is not None  # not train[:10%], a+b
+            if there and is_plain and name not in [*there, "all"]:
+                cut = f", or null to cut it off {self._names['train']}"
+                raise ValueError(
+                    f"data set {self._path} has no split '{name}' but {', '.join(there)}: name one "
+                    f"of them in data.corpus.{split}_split" + ("" if split == "train" else cut)
+                )
+
+    @contextlib.contextmanager
+    def _explained(self, part: str) -> Iterator[None]:
+        """What `datasets` raises while it reads a part, in one line with the set's name."""
+        try:
+            yield
+        except _failures() as error:
+            from datasets.exceptions import DatasetGenerationError
+
+            reason = error.__cause__ if isinstance(error, DatasetGenerationError) else error
+            text = " ".join(str(reason).split()).rstrip(".") or type(reason).__name__
+            there = re.search(r"(?:configs|Available)[^\[]*: \[(.*?)\]", text)
+            if there is not None:
+                raise ValueError(
+                    f"data set {self._path} with data.corpus.name={self._name or 'null'}: its "
+                    f"configurations are {there[1]}: name one of them in data.corpus.name"
+                ) from None
+            raise OSError(
+                f"data set {self._path} of the Hugging Face hub, {part}: {text}. Look at the name "
+                "and at the network, and try again; without a network, load it once on a machine "
+                "that has one and copy the cache of datasets, or write data=text data.files=…"
+            ) from None
+
+
+def _failures() -> tuple[type[BaseException], ...]:
+    """The exceptions of `datasets` and of what it reads the network with."""
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HfHubHTTPError
+
+    http = HfHubHTTPError.__mro__[1]  # HTTPError of httpx, or of whatever the hub is read with
+    found = (OSError, ValueError, RuntimeError, DatasetsError, http)
+    if "aiohttp" not in sys.modules:  # sets with files elsewhere than on the hub
+        return found
+    from aiohttp import ClientError
+
+    return (*found, ClientError)

@@ -21,6 +21,8 @@ _CHUNK = 1 << 20
 _PACKED_CHUNK = 1 << 14  # a thousand times that when unpacked, at worst
 _BIG = 1 << 24  # bytes; the scan of a larger file is kept in the cache
 _BOM = b"\xef\xbb\xbf"
+INVALID = "invalid UTF-8"
+REPLACED = "replaced invalid UTF-8"
 
 
 class Scan(NamedTuple):
@@ -34,7 +36,7 @@ class RawLine(NamedTuple):
     """A line as it was read."""
 
     text: str
-    flaw: str | None  # why it has to be dropped, or None
+    flaw: str | None  # why it has to be dropped; REPLACED of a line that was changed and stays
 
 
 @contextlib.contextmanager
@@ -110,7 +112,7 @@ def lines(path: Path, on_invalid: OnInvalid) -> Iterator[RawLine]:
             except UnicodeDecodeError as error:
                 if on_invalid == "error":
                     raise ValueError(_not_utf8(path, offset - len(line), error)) from error
-                flaw = "invalid UTF-8" if on_invalid == "drop" else None
+                flaw = INVALID if on_invalid == "drop" else REPLACED
                 yield RawLine(line.decode(errors="replace"), flaw)
 
 
@@ -167,6 +169,11 @@ def _scan(path: Path) -> Scan:
     with opened(path) as file:
         while data := file.read(_CHUNK):
             digest.update(data)
-            values = np.frombuffer(data, dtype=np.uint8)
-            num_chars += int(np.count_nonzero((values & 0xC0) != 0x80))
+            num_chars += count_chars(data)
     return Scan(digest.hexdigest(), num_chars)
+
+
+def count_chars(data: bytes) -> int:
+    """Characters of UTF-8: bytes that go on with none."""
+    values = np.frombuffer(data, dtype=np.uint8)
+    return int(np.count_nonzero((values & 0xC0) != 0x80))

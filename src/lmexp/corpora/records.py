@@ -6,7 +6,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from lmexp.corpora.reading import OnInvalid, RawLine, lines, opened
+from lmexp.corpora.reading import (
+    INVALID,
+    REPLACED,
+    OnInvalid,
+    RawLine,
+    count_chars,
+    lines,
+    opened,
+)
 
 Document = Literal["file", "line", "blank_line", "split"]
 
@@ -20,7 +28,7 @@ class Part(NamedTuple):
     begins: bool  # a document
     size: int  # characters of the file that it stands for
     key: bytes | None  # content of the document that begins, where that is a line or a record
-    flaw: str | None = None  # why it has to be dropped
+    flaw: str | None = None  # why it has to be dropped; REPLACED of one that was changed and stays
 
 
 class Record(NamedTuple):
@@ -29,7 +37,7 @@ class Record(NamedTuple):
     value: Any
     size: int
     where: str
-    flaw: str | None = None
+    flaw: str | None = None  # as of a Part
 
 
 def has_records(path: Path) -> bool:
@@ -64,28 +72,37 @@ def _plain_parts(raw: Iterable[RawLine], document: Document) -> Iterator[Part]:
 
 
 def _line_records(path: Path, on_invalid: OnInvalid) -> Iterator[Record]:
+    size = 0
     for number, (line, flaw) in enumerate(lines(path, on_invalid), start=1):
         where = f"{path}, line {number}"
-        if flaw is not None:
-            yield Record(None, len(line), where, flaw)
-        elif not line.isspace():
-            try:
-                value = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{where} is no JSON: {error}") from error
-            yield Record(value, len(line), where)
+        size += len(line)
+        if line.isspace():
+            continue
+        try:
+            value = None if flaw == INVALID else json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{where} is no JSON: {error}") from error
+        yield Record(value, size, where, flaw)
+        size = 0
 
 
 def _list_records(path: Path) -> Iterator[Record]:
     with opened(path) as file:
+        data = file.read()
         try:
-            values = json.loads(file.read())
+            values = json.loads(data)
         except ValueError as error:
             raise ValueError(f"{path} is no JSON: {error}") from error
     if not isinstance(values, list):
         raise ValueError(f"{path} holds no list of records; records one a line are .jsonl")
-    for number, value in enumerate(values, start=1):
-        yield Record(value, 0, f"{path}, record {number}")
+    lengths = [len(json.dumps(value, ensure_ascii=False)) for value in values]
+    total, size = sum(lengths), count_chars(data)
+    begin = position = 0
+    for number, (value, length) in enumerate(zip(values, lengths, strict=True), start=1):
+        position += length
+        end = size * position // total  # white space and commas are shared out among the records
+        yield Record(value, end - begin, f"{path}, record {number}")
+        begin = end
 
 
 def record_parts(
@@ -102,17 +119,21 @@ def record_parts(
     Raises:
         ValueError: a record has no text in that field.
     """
+    waiting = 0  # characters of records without a part: the next one stands for them too
     for record in records:
-        if record.flaw is not None:
-            yield Part("", True, record.size, b"", record.flaw)
+        size, waiting = waiting + record.size, 0
+        if record.flaw == INVALID:
+            yield Part("", True, size, b"", record.flaw)
             continue
         text, flaw = _encodable(_text(record, text_field), on_invalid, record.where)
+        flaw = flaw or record.flaw
         if ends_lines and text and not text.endswith("\n"):
             text += "\n"
-        size, key = record.size, text.encode(errors="replace")
+        key = text.encode(errors="replace")
         for number, line in enumerate(_LINE.findall(text)):
             yield Part(line, not number, size, None if number else key, flaw)
-            size = 0
+            size, flaw = 0, None if flaw == REPLACED else flaw  # a record is counted once
+        waiting = size
 
 
 def _text(record: Record, field: str) -> str:
@@ -144,6 +165,6 @@ def _encodable(text: str, on_invalid: OnInvalid, where: str) -> tuple[str, str |
                 f"{where}: the surrogate \\u{ord(text[error.start]):x} stands alone, which UTF-8 "
                 "cannot hold: correct it, or write data.corpus.on_invalid=drop or replace"
             ) from error
-        flaw = "invalid UTF-8" if on_invalid == "drop" else None
+        flaw = INVALID if on_invalid == "drop" else REPLACED
         return text.encode("utf-8", "replace").decode(), flaw
     return text, None

@@ -13,11 +13,13 @@ from annotated_types import Ge, Lt
 from lmexp.corpora.download import Remote
 from lmexp.corpora.locate import Found, cache_folder, locate
 from lmexp.corpora.piece import Piece, Split
-from lmexp.corpora.reading import OnInvalid, Scan, scan
+from lmexp.corpora.reading import REPLACED, OnInvalid, Scan, scan
 from lmexp.corpora.records import Document, Part, has_records, parts
 from lmexp.corpora.splitting import Fractions
 
 Names = str | list[str]
+
+_TAIL_OF_RECORDS = 2  # how their files are cut; rises with each change, so that caches are not used
 
 
 class TextFiles:
@@ -38,7 +40,8 @@ class TextFiles:
         document: file; line; blank_line: blank lines end it; split: the split is one continuous
             text.
         text_field: of a record; its value is a string, or a list of lines.
-        on_invalid: what to do with a line that is not UTF-8: error, replace or drop (counted).
+        on_invalid: what to do with a line that is not UTF-8: error, replace or drop; both
+            are counted.
         folder: of a named set, in $LMEXP_DATA and in the cache.
         download: where a named set comes from: entries with file, url, sha256 and perhaps member.
         root: data.root: where the files are looked for first.
@@ -111,6 +114,8 @@ class TextFiles:
             split: [self._scan(path).sha256 for path in paths]
             for split, paths in self._files().paths.items()
         }
+        if self._cut == "tail" and any(self._fractions) and any(map(has_records, self._all())):
+            settings.append(_TAIL_OF_RECORDS)
         text = json.dumps([*settings, self._on_invalid, hashes], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -133,15 +138,18 @@ class TextFiles:
             for part in found:
                 if part.begins and (number < 0 or not self.is_stream):
                     number += 1
-                if part.flaw is None:
-                    yield Piece(part.text, number)
-                else:
+                if part.flaw is not None:
                     self.counts[part.flaw] += 1
+                if part.flaw in (None, REPLACED):
+                    yield Piece(part.text, number)
 
     def _files(self) -> Found:
         if self._found is None:
             self._found = locate(self._patterns, self._root, self._folder, self._remotes)
         return self._found
+
+    def _all(self) -> list[Path]:
+        return [path for paths in self._files().paths.values() for path in paths]
 
     def _scan(self, path: Path) -> Scan:
         if path not in self._scans:

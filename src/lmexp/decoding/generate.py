@@ -1,14 +1,12 @@
-"""Continues prompts with any decoder, a step at a time or by whole forward passes.
-
-Shapes: B rows, T tokens of the longest prompt, V vocabulary.
-"""
+"""Continues prompts with any decoder, a step at a time or by whole forward passes."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from lmexp.decoding.reading import Reader, StepReader, WholeReader, Windows
 from lmexp.decoding.sampling import Sampler, Sampling
 from lmexp.decoding.text_stream import TextStream
 from lmexp.networks.interface import Decoder, StepDecoder
@@ -33,7 +31,9 @@ def generate(
     """New ids for each prompt, until end of sequence, a stop string or max_new_tokens.
 
     The network is put into evaluation mode and left as it was. Rows do not influence each other:
-    a row comes out the same alone or in any batch.
+    a row comes out the same alone or in any batch. A row that outgrows the network's learned
+    positions goes on with its newest half (reading.Windows); of a longer prompt the newest tokens
+    are read.
 
     Args:
         network: a StepDecoder reads each token once; any other Decoder, or cached=False, reads
@@ -53,17 +53,14 @@ def generate(
         The new ids of each row. A row ended by a stop string holds the token that completed it.
 
     Raises:
-        ValueError: an empty prompt, a row longer than the network can read, stop strings without
-            decode, or a network whose logits are not finite.
+        ValueError: an empty prompt, stop strings without decode, or a network whose logits are not
+            finite.
     """
-    _check(network, prompts, sampling, decode)
-    device = network.output.weight.device
-    reader: _StepReader | _WholeReader = _WholeReader(network, pad_id)
-    if cached and isinstance(network, StepDecoder):
-        reader = _StepReader(network, pad_id)
+    _check(prompts, sampling, decode)
+    reader = _reader(network, prompts, pad_id, cached)
     rows = _Rows(prompts, sampling, eos_id, decode, on_token, first_row)
     with torch.no_grad(), _evaluating(network):
-        logits = reader.read_prompts(prompts, sampling.max_new_tokens, device)
+        logits = reader.read()
         if not torch.isfinite(logits).all():
             raise ValueError(
                 "the network's logits are not finite after the prompt: its weights are damaged or "
@@ -75,29 +72,27 @@ def generate(
             logits.shape[-1],
             forbidden_ids=forbidden_ids,
             first_row=first_row,
-            device=device,
+            device=logits.device,
         )
         for n in range(sampling.max_new_tokens):
             ids = sampler.choose(logits, n)
             rows.append(ids.tolist())
             if not rows.alive or n + 1 == sampling.max_new_tokens:
                 break
-            logits = reader.read(ids[:, None])
+            logits = reader.read_next(ids)
     return rows.new_ids
 
 
-def room(network: Decoder, prompt_tokens: int) -> int | None:
-    """New tokens that fit after a prompt; None: any number.
-
-    A network of learned positions (attribute `max_length`) reads no further than it has learned.
-    The last new token is not read.
-    """
-    max_length: int | None = getattr(network, "max_length", None)
-    return None if max_length is None else max_length + 1 - prompt_tokens
+def _reader(
+    network: Decoder | StepDecoder, prompts: Sequence[Sequence[int]], pad_id: int, cached: bool
+) -> Reader:
+    windows = Windows(prompts, getattr(network, "max_length", None))
+    if cached and isinstance(network, StepDecoder):
+        return StepReader(network, windows, pad_id)
+    return WholeReader(network, windows, pad_id)
 
 
 def _check(
-    network: Decoder,
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
     decode: Callable[[Iterable[int]], str] | None,
@@ -109,16 +104,6 @@ def _check(
             raise ValueError(f"prompt {row} has no token: an empty text is [bos_id]")
     if sampling.stop and decode is None:
         raise ValueError(f"stop={sampling.stop} is found in decoded text: pass decode as well")
-    longest = max(len(prompt) for prompt in prompts)
-    fits = room(network, longest)
-    if fits is not None and sampling.max_new_tokens > fits:
-        remedy = f"ask for max_new_tokens={fits}" if fits > 0 else "shorten the prompt"
-        raise ValueError(
-            f"a prompt of {longest} tokens and {sampling.max_new_tokens} new ones need "
-            f"{longest + sampling.max_new_tokens - 1} positions; the network has learned "
-            f"{longest + fits - 1}: {remedy}, or train with a longer max_length or with "
-            "positions=rotary"
-        )
 
 
 @contextmanager
@@ -132,65 +117,6 @@ def _evaluating(network: Decoder) -> Iterator[None]:
         yield
     finally:
         network.train()
-
-
-def _padded(prompts: Sequence[Sequence[int]], width: int, pad_id: int) -> Tensor:
-    """(B, width) int64 on the CPU, padded on the right."""
-    ids = torch.full((len(prompts), width), pad_id)
-    for row, prompt in enumerate(prompts):
-        ids[row, : len(prompt)] = torch.tensor(prompt)
-    return ids
-
-
-class _StepReader:
-    """Logits after each token by the network's own state: a cache, or what a cell carries."""
-
-    def __init__(self, network: StepDecoder, pad_id: int) -> None:
-        self.network, self.pad_id = network, pad_id
-
-    def read_prompts(
-        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, device: torch.device
-    ) -> Tensor:
-        lengths = torch.tensor([len(prompt) for prompt in prompts])
-        longest = int(lengths.max())
-        mask = None  # the fast path of the networks
-        if lengths.min() < longest:
-            mask = (torch.arange(longest) < lengths[:, None]).to(device)
-        ids = _padded(prompts, longest, self.pad_id).to(device)
-        logits, self.state = self.network.step(ids, self.network.start(), mask)
-        return logits
-
-    def read(self, ids: Tensor) -> Tensor:
-        logits, self.state = self.network.step(ids, self.state)
-        return logits
-
-
-class _WholeReader:
-    """Logits after each token by a forward pass over the whole row."""
-
-    def __init__(self, network: Decoder, pad_id: int) -> None:
-        self.network, self.pad_id = network, pad_id
-
-    def read_prompts(
-        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, device: torch.device
-    ) -> Tensor:
-        self.longest = max(len(prompt) for prompt in prompts)
-        self.lengths = torch.tensor([[len(prompt)] for prompt in prompts], device=device)
-        self.ids = _padded(prompts, self.longest + max_new_tokens, self.pad_id).to(device)
-        return self._logits()
-
-    def read(self, ids: Tensor) -> Tensor:
-        self.ids.scatter_(1, self.lengths, ids)
-        self.lengths = self.lengths + 1
-        self.longest += 1
-        return self._logits()
-
-    def _logits(self) -> Tensor:
-        mask = torch.arange(self.longest, device=self.ids.device) < self.lengths
-        hidden = self.network.hidden(self.ids[:, : self.longest], mask)  # (B, T, D)
-        rows = torch.arange(len(hidden), device=hidden.device)
-        logits: Tensor = self.network.output(hidden[rows, self.lengths[:, 0] - 1])
-        return logits
 
 
 class _Rows:

@@ -50,7 +50,7 @@ class Task(lightning.LightningModule):
         ema_decay: of the moving average that is validated in the network's stead; None has none.
     """
 
-    monitor = ("val/loss", "min")
+    monitor = "val/loss"  # what is best where it is least
 
     def __init__(
         self,
@@ -112,8 +112,9 @@ class Task(lightning.LightningModule):
             seed_torch(self.seed, self.steps_done, index)
             sums, self.carried[index] = self.sums(batch, self.carried[index])
             self.manual_backward(sums.objective / self.nominal_tokens)
-            parts.append(torch.stack([value.detach().double() for value in sums]))
-        self.last_sums = Sums(*sum(parts[1:], parts[0]).tolist())
+            parts.append(torch.stack([value.detach().float() for value in sums]))
+        rows = torch.stack(parts).tolist()  # the only wait for the device in a step
+        self.last_sums = Sums(*map(math.fsum, zip(*rows, strict=True)))
         if not math.isfinite(self.last_sums.objective):
             raise NonFiniteError(f"the loss of step {self.steps_done} is not finite")
         if self.last_sums.tokens:
@@ -146,7 +147,8 @@ class Task(lightning.LightningModule):
             for parameter in group["params"]
             if parameter.grad is not None
         ]
-        norm = nn.utils.get_total_norm(gradients).item() * self._rescale
+        norms = torch._foreach_norm(gradients, 2.0, torch.float32)
+        norm = torch.linalg.vector_norm(torch.stack(norms)).item() * self._rescale
         self.gradient_norm = norm
         if not math.isfinite(norm) and self.trainer.scaler is None:
             raise NonFiniteError(f"the gradient of step {self.steps_done} is not finite")

@@ -34,6 +34,11 @@ class EvalSums(NamedTuple):
     tokens: int  # scored
     correct: int  # of them, those the network finds most probable
 
+    def plus(self, batch: Tensor) -> "EvalSums":
+        """With one more batch's (3,) sums; the totals are float64 and whole numbers."""
+        nll, tokens, correct = batch.tolist()
+        return EvalSums(self.nll + nll, self.tokens + int(tokens), self.correct + int(correct))
+
 
 class ScoredText(Protocol):
     """Totals of a tokenised split (packing.TokenStore)."""
@@ -54,6 +59,7 @@ class CausalLM(Task):
         seed: see Task.
         carries_state: the state of a recurrent network goes on from one step's windows to the
             next's (truncated back-propagation through time; Mikolov et al. 2010).
+        document_mask: whether that state starts from zero where a document begins.
         label_smoothing: in [0, 1); in the training objective only, never in what is reported.
         clip_norm: see Task.
         ema_decay: see Task.
@@ -62,7 +68,6 @@ class CausalLM(Task):
     """
 
     network_kind = "decoder"
-    samples_text = True
 
     def __init__(
         self,
@@ -73,6 +78,7 @@ class CausalLM(Task):
         *,
         seed: int = 0,
         carries_state: bool = False,
+        document_mask: bool = True,
         label_smoothing: Annotated[float, Ge(0), Lt(1)],
         clip_norm: Annotated[float, Gt(0)] | None,
         ema_decay: Annotated[float, Gt(0), Lt(1)] | None,
@@ -102,6 +108,7 @@ class CausalLM(Task):
         self.can_carry = isinstance(network, CarryingDecoder)
         self.vocab = vocab
         self.carries_state = carries_state
+        self.document_mask = document_mask
         self.label_smoothing = label_smoothing
         self.sample_prompt = sample_prompt
         self.sample_tokens = sample_tokens
@@ -126,7 +133,7 @@ class CausalLM(Task):
         if not carries:
             hidden = self.decoder.hidden(batch.input_ids, batch.attention_mask, batch.document_ids)
             return hidden, None
-        if carried is not None:
+        if carried is not None and self.document_mask:
             goes_on = (batch.input_ids[:, 0] != self.vocab.bos_id)[:, None]  # (B, 1)
             carried = tuple(part.to(goes_on.device) * goes_on for part in carried)
         hidden, state = self.decoder.hidden_carried(batch.input_ids, carried, batch.document_ids)
@@ -135,13 +142,11 @@ class CausalLM(Task):
     @torch.no_grad()
     def evaluate(self, batches: Iterable[EvalBatch]) -> EvalSums:
         """Sums over an evaluation loader: every label once, without smoothing, in float64."""
-        total = torch.zeros(3, dtype=torch.float64, device=self.device)
-        carried: State | None = None
+        total, carried = EvalSums(0.0, 0, 0), None
         for step in batches:
             sums, carried = self._scored(step, carried)
-            total += sums
-        nll, tokens, correct = total.tolist()
-        return EvalSums(nll, int(tokens), int(correct))
+            total = total.plus(sums)
+        return total
 
     def _scored(self, step: EvalBatch, carried: State | None) -> tuple[Tensor, State | None]:
         batch = move(step.batch, self.device)
@@ -152,7 +157,7 @@ class CausalLM(Task):
             )
         hidden, state = self._hidden(batch, carried if step.carries else None, self.can_carry)
         sums = self._nll(hidden, batch.labels, 0.0)
-        return torch.stack([sums.plain.double(), sums.count.double(), sums.correct.double()]), state
+        return torch.stack([sums.plain, sums.count.float(), sums.correct.float()]), state
 
     def on_validation_start(self) -> None:
         """Begin the sums of this validation, with randomness that is a function of the step."""
@@ -164,11 +169,7 @@ class CausalLM(Task):
     def validation_step(self, step: EvalBatch, batch_idx: int) -> None:
         """Add one batch to the sums of this validation."""
         sums, self._carried_eval = self._scored(step, self._carried_eval)
-        nll, tokens, correct = sums.tolist()
-        before = self._validation
-        self._validation = EvalSums(
-            before.nll + nll, before.tokens + int(tokens), before.correct + int(correct)
-        )
+        self._validation = self._validation.plus(sums)
 
     def on_validation_epoch_end(self) -> None:
         """The callbacks have seen the average; training goes on with the weights."""

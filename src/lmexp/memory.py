@@ -1,0 +1,173 @@
+"""What a training step keeps in a device's memory, estimated before anything is trained.
+
+Shapes: V vocabulary, D model width, N positions of a micro-batch.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from lmexp.build import build_task
+from lmexp.hardware import has_bf16_instructions
+from lmexp.losses import CHUNK_LOGITS
+from lmexp.optimizers import parameter_groups
+from lmexp.targets import build
+
+Recipe = Mapping[str, Any]
+MEASURED_PARAMETERS = 300_000_000  # of a network that rows are run through; larger ones are not
+
+
+class Memory(NamedTuple):
+    """Bytes on a device."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    average: int
+    loss: int
+    activations: int | None  # of one micro-batch; None: not measured
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(count or 0 for count in self)
+
+
+class ParameterCount(NamedTuple):
+    """Numbers that are learned."""
+
+    total: int
+    embedding: int
+    inner: int  # neither in the embedding nor in the output layer
+
+
+def count_parameters(network: nn.Module) -> ParameterCount:
+    """A parameter that several modules share counts once."""
+    total = sum(parameter.numel() for parameter in network.parameters())
+    embed, output = getattr(network, "embed", None), getattr(network, "output", None)
+    embedding = list(embed.parameters()) if isinstance(embed, nn.Module) else []
+    outer = embedding + (list(output.parameters()) if isinstance(output, nn.Module) else [])
+    return ParameterCount(
+        total,
+        sum(parameter.numel() for parameter in embedding),
+        total - sum({id(parameter): parameter.numel() for parameter in outer}.values()),
+    )
+
+
+def device_memory(
+    recipe: Recipe, vocab: Any, rows: int, precision: str, allow_targets: Sequence[str] = ()
+) -> Memory:
+    """What a step keeps at once.
+
+    Activations are those that the backward pass will need, measured with one and two rows on the
+    CPU; the temporaries of single operators come on top.
+
+    Args:
+        recipe: frozen and checked.
+        vocab: of the tokenizer.
+        rows: of a micro-batch.
+        precision: as hardware.choose resolved it.
+        allow_targets: packages of the user's own.
+    """
+    with torch.device("meta"):
+        network = build_task(recipe, vocab, None, allow_targets).network
+    dtype = torch.bfloat16 if precision == "bf16-true" else torch.float32
+    total, length = count_parameters(network).total, recipe["data"]["max_length"]
+    weights = dtype.itemsize * total
+    activations = None
+    if total <= MEASURED_PARAMETERS:
+        real = build_task(recipe, vocab, None, allow_targets).network
+        activations = _activation_bytes(real, rows, length, precision)
+    return Memory(
+        weights,
+        weights,
+        optimizer_bytes(network, recipe["optimizer"], dtype, allow_targets),
+        4 * total if recipe["task"].get("ema_decay") is not None else 0,  # kept in float32
+        loss_bytes(network.output.weight.shape, rows * length, precision),
+        activations,
+    )
+
+
+def loss_bytes(output: Sequence[int], positions: int, precision: str) -> int:
+    """What losses.projected_nll keeps from its forward to its backward pass, and one chunk of it.
+
+    The gradients by output matrix, in float32, and by hidden states; where products take 16 bits
+    and weights do not, a copy of the matrix; logits and probabilities of a chunk, and, in 16 bits,
+    the latter again.
+
+    Args:
+        output: (V, D), the shape of the output matrix.
+        positions: N.
+        precision: of the run.
+    """
+    vocab_size, d_model = output
+    product = 4 if precision == "32-true" else 2
+    chunk = min(positions, max(1, CHUNK_LOGITS // vocab_size)) * vocab_size
+    copies = 4 + (product if precision in ("bf16-mixed", "16-mixed") else 0)
+    a_logit = product + 4 + (product if product < 4 else 0)
+    return copies * vocab_size * d_model + product * positions * d_model + a_logit * chunk
+
+
+def optimizer_bytes(
+    network: nn.Module, section: Recipe, dtype: torch.dtype, allow_targets: Sequence[str] = ()
+) -> int:
+    """What an optimizer remembers of a network's parameters, which may be on the meta device.
+
+    Learned from a step with a parameter of 16 numbers or so in the place of each group's, as a
+    group is what optimizers treat alike: Muon keeps one number for each of a hidden matrix, two for
+    others. Exact where an optimizer remembers so many numbers a parameter, as all here do.
+    """
+    groups = parameter_groups(network)
+    small = [
+        nn.Parameter(torch.ones((4,) * group["params"][0].ndim, dtype=dtype)) for group in groups
+    ]
+    optimizer = build(
+        section,
+        allow_targets,
+        params=[
+            {**group, "params": [parameter]} for group, parameter in zip(groups, small, strict=True)
+        ],
+    )
+    for parameter in small:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    kept = 0
+    for group, parameter in zip(groups, small, strict=True):
+        values = optimizer.state[parameter].values()
+        states = [value for value in values if isinstance(value, Tensor) and value.ndim]
+        share = sum(state.numel() * state.element_size() for state in states) / parameter.numel()
+        kept += round(share * sum(one.numel() for one in group["params"]))
+    return kept
+
+
+def _activation_bytes(network: Any, rows: int, length: int, precision: str) -> int:
+    """Bytes that the network's forward pass keeps for the backward pass, weights aside.
+
+    What does not grow with the rows, such as copies of the weights in 16 bits, counts once. On a
+    CPU without bfloat16 instructions measured in float32: at most twice too much.
+    """
+    one, two = (_kept(network, count, length, precision) for count in (1, 2))
+    return one + (rows - 1) * (two - one)
+
+
+def _kept(network: Any, rows: int, length: int, precision: str) -> int:
+    ours = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in ours:
+            kept[storage.data_ptr()] = storage  # alive, so that no other takes its place
+        return tensor
+
+    reduced = precision != "32-true" and has_bf16_instructions()
+    ids = torch.zeros(rows, length, dtype=torch.int64)
+    with (
+        saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=reduced),
+    ):
+        network.hidden(ids, torch.ones_like(ids, dtype=torch.bool))
+    return sum(storage.nbytes() for storage in kept.values())

@@ -1,0 +1,65 @@
+"""What a language model's task does beside the step that all tasks share."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from lmexp.batch import EvalBatch, TokenBatch
+from lmexp.networks.interface import Vocab
+from lmexp.networks.recurrent import Recurrent
+from lmexp.schedules import Constant
+from lmexp.tasks.causal_lm import CausalLM
+
+VOCAB = Vocab(size=11, pad_id=0, bos_id=2, eos_id=3, mask_id=4)
+LSTM = Recurrent(
+    cell="lstm", d_model=8, num_layers=2, dropout=0.0, variational=False, tied=True
+)  # fmt: skip
+
+
+def task(**changes) -> CausalLM:
+    torch.manual_seed(0)
+    return CausalLM(
+        LSTM,
+        VOCAB,
+        partial(torch.optim.SGD, lr=1.0),
+        Constant(0),
+        label_smoothing=0.0,
+        clip_norm=None,
+        ema_decay=None,
+        sample_prompt="",
+        sample_tokens=0,
+        **changes,
+    )
+
+
+def window(first_id: int) -> TokenBatch:
+    ids = torch.tensor([[first_id, 5, 6, 7]])
+    return TokenBatch(ids, torch.ones(1, 4, dtype=torch.bool), torch.tensor([[5, 6, 7, 8]]))
+
+
+@pytest.mark.parametrize(
+    ("first_id", "document_mask", "is_carried"),
+    [(9, True, True), (VOCAB.bos_id, True, False), (VOCAB.bos_id, False, True)],
+)
+def test_carried_state_ends_where_a_document_begins_unless_documents_run_together(
+    first_id, document_mask, is_carried
+):
+    model = task(carries_state=True, document_mask=document_mask)
+    _, state = model.sums(window(9), None)
+
+    carried, _ = model.sums(window(first_id), state)
+    fresh, _ = model.sums(window(first_id), None)
+
+    assert (carried.nll.item() != fresh.nll.item()) == is_carried
+
+
+def test_an_evaluation_adds_up_what_its_batches_are_worth_alone():
+    model = task().eval()
+    batches = [EvalBatch(window(first), carries=False) for first in (5, 6, 7)]
+
+    total = model.evaluate(batches)
+
+    each = [model.evaluate([batch]) for batch in batches]
+    assert total.nll == pytest.approx(sum(one.nll for one in each), abs=1e-9)
+    assert (total.tokens, total.correct) == (12, sum(one.correct for one in each))
