@@ -1,4 +1,4 @@
-"""What the training benchmarks share: programs as processes that take turns, medians, one table."""
+"""What the benchmarks share: programs as processes that take turns, medians, one table."""
 
 import argparse
 import json
@@ -20,11 +20,12 @@ from lmexp.hardware import has_bf16_instructions
 
 BENCHMARKS = Path(__file__).resolve().parent
 CHECKOUT = BENCHMARKS.parent
+LOG_EVERY = 10  # steps between two lines of metrics.jsonl
 SETTINGS = (  # only what is measured: no samples, no validation but the last
     "logger=csv",
     "task.sample_tokens=0",
     "trainer.validate_every_steps=null",
-    "trainer.log_every_steps=10",
+    f"trainer.log_every_steps={LOG_EVERY}",
 )
 OURS = "train.py"
 DEFAULT_CHECKPOINT_EVERY = 250  # steps, conf/trainer/base.yaml
@@ -174,7 +175,7 @@ def train(
         summary = json.loads((run / "summary.json").read_text())
     first, *measured = [line for line in lines if warmup <= line["step"] <= warmup + steps]
     last = measured[-1]
-    stepping = sum(10 * line["train/step_seconds"] for line in measured)
+    stepping = sum(LOG_EVERY * line["train/step_seconds"] for line in measured)
     saving = last["seconds"] - first["seconds"] - stepping
     seconds = stepping + saving * checkpoint_every / DEFAULT_CHECKPOINT_EVERY
     return (last["tokens"] - first["tokens"]) / seconds, summary

@@ -68,7 +68,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    python = [sys.executable, str(CHECKOUT / "train.py"), "--help"]
+    show_help = [sys.executable, str(CHECKOUT / "train.py"), "--help"]
     with tempfile.TemporaryDirectory() as cache:
         os.environ["LMEXP_CACHE"] = cache
         to_first_step()  # fills the cache
@@ -78,7 +78,7 @@ def main() -> int:
             ),
             FIRST_STEP: to_first_step,
             HELP: lambda: seconds_of(
-                lambda: subprocess.run(python, check=True, stdout=subprocess.DEVNULL)
+                lambda: subprocess.run(show_help, check=True, stdout=subprocess.DEVNULL)
             ),
         }
         seconds = take_turns(measures, args.rounds, digits=2)

@@ -14,12 +14,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-from _measure import OURS, Target, print_table, program, take_turns, train, write_text
+from _measure import (
+    DEFAULT_CHECKPOINT_EVERY,
+    OURS,
+    Target,
+    print_table,
+    program,
+    take_turns,
+    train,
+    write_text,
+)
 from _programs import DEVICE
 
 TARGETS = (Target("bare loop", 0.6),)
 ROWS_A_STEP, LENGTH, BYTES = 4, 16, 263
-CHECKPOINT_EVERY = 250  # steps, the default
 
 
 def overrides(text: Path) -> list[str]:
@@ -49,7 +57,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1, help="more only wait for each other")
     args = parser.parse_args()
     threads, lengths = args.threads, {"warmup": 100, "steps": args.steps}
-    every = min(CHECKPOINT_EVERY, args.steps)
+    every = min(DEFAULT_CHECKPOINT_EVERY, args.steps)
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder, "train.txt")
         write_text(text, 100_000, 1_000)

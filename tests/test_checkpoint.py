@@ -10,6 +10,7 @@ from lmexp import checkpoint as checkpoints
 
 CONTENT = {
     "training": {"steps_done": 3},
+    "data_hash": "0a1b",
     "state_dict": {"weight": torch.arange(6.0).view(2, 3)},
     "recipe": {"name": "a", "lr": 0.1, "list": [1, None]},
     "tokenizer": {"class": "Bytes"},

@@ -33,36 +33,50 @@ def forge(file: Path, key: str, value: Any) -> None:
     checkpoints.save(saved, file)
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "model",
-        "model.gap",
-        "task",
-        "task.ema_decay",
-        "data",
-        "data.corpus",
-        "data.corpus.text_field",
-        "eval",
-        "logger",
-        "tokenizer.extra",
-    ],
-)
-def test_a_forged_checkpoint_gets_nothing_called(key, file, tmp_path):
+@pytest.fixture
+def planted(tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """A file that must not appear, and the section of a recipe that would write it."""
     target = tmp_path / "planted"
     write = "lmexp.atomic.write_atomically"
-    forge(file, key, {"_target_": write, "path": str(target), "text": "owned"})
+    return target, {"_target_": write, "path": str(target), "text": "owned"}
+
+
+@pytest.mark.parametrize("key", ["model", "model.gap", "task", "task.ema_decay"])
+def test_a_forged_checkpoint_gets_nothing_called(key, file, planted):
+    target, section = planted
+    forge(file, key, section)
 
     with pytest.raises(ValueError, match=r"best\.ckpt: .*write_atomically"):
         lmexp.load(file, allow_targets=["bigram"])
     assert not target.exists()
 
 
+@pytest.mark.parametrize("key", ["data", "data.corpus", "data.corpus.text_field", "eval"])
+def test_nor_does_one_that_is_evaluated(key, file, planted, capsys):
+    target, section = planted
+    forge(file, key, section)
+
+    assert main(["evaluate", str(file), "--allow-targets", "bigram"]) == 2
+
+    error = capsys.readouterr().err
+    assert "write_atomically" in error
+    assert error.count("\n") == 1
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("key", ["logger", "tokenizer.extra", "sweep"])
+def test_what_is_not_built_may_say_what_it_likes(key, file, planted):
+    target, section = planted
+    forge(file, key, section)
+
+    assert lmexp.load(file, allow_targets=["bigram"]).step == 7
+    assert not target.exists()
+
+
 @pytest.mark.parametrize("command", ["evaluate", "generate"])
-def test_the_commands_refuse_it_in_one_line(command, file, tmp_path, capsys):
-    target = tmp_path / "planted"
-    write = "lmexp.atomic.write_atomically"
-    forge(file, "task.ema_decay", {"_target_": write, "path": str(target), "text": "owned"})
+def test_the_commands_refuse_it_in_one_line(command, file, planted, capsys):
+    target, section = planted
+    forge(file, "task.ema_decay", section)
     more = ["--prompt", "a"] if command == "generate" else []
 
     assert main([command, str(file), "--allow-targets", "bigram", *more]) == 2
@@ -84,7 +98,7 @@ def test_a_recipe_that_is_no_mapping_is_refused(file):
         lmexp.load(file)
 
 
-def test_an_ordinary_checkpoint_is_loaded_as_fast_as_before(file):
+def test_checking_a_recipe_again_takes_under_half_a_second(file):
     recipe = checkpoints.read(file)["recipe"]
     check(recipe, ["bigram"])  # the types of all annotations are built once a process
     began = time.perf_counter()

@@ -97,17 +97,26 @@ def flat(value, path="") -> dict[str, object]:
 
 
 def assert_same_run(left: Path, right: Path) -> None:
-    """Checkpoint and record are equal, the clock aside."""
-    ours, theirs = (
-        flat(checkpoints.read(folder / "checkpoints" / "last.ckpt")) for folder in (left, right)
-    )
+    """Checkpoints, record and what came of the run are equal, the clock aside."""
+    names = [sorted(path.name for path in (run / "checkpoints").iterdir()) for run in (left, right)]
+    assert names[0] == names[1]
+    for name in ("last.ckpt", "best.ckpt"):
+        assert_same_checkpoint(left / "checkpoints" / name, right / "checkpoints" / name)
+    assert lines(left) == lines(right)
+    ours, theirs = (json.loads((run / "summary.json").read_text()) for run in (left, right))
+    for key, value in ours.items():
+        if key.startswith(("best/", "test/", "sample", "stopped")):
+            assert value == theirs[key], key
+
+
+def assert_same_checkpoint(left: Path, right: Path) -> None:
+    ours, theirs = flat(checkpoints.read(left)), flat(checkpoints.read(right))
     assert ours.keys() == theirs.keys()
     for key, value in ours.items():
         if "seconds" in key:
             continue
         same = torch.equal(value, theirs[key]) if torch.is_tensor(value) else value == theirs[key]
         assert same, key
-    assert lines(left) == lines(right)
 
 
 def interrupted(moment: str, number: str, arguments: list[str]) -> int:
@@ -182,15 +191,17 @@ def test_a_signal_in_the_last_validation_ends_the_run_before_its_test(text, tmp_
     assert "test/loss" not in summary
 
 
-def test_two_processes_cannot_train_in_one_folder(text, tmp_path, capsys):
+def test_two_processes_cannot_train_in_one_folder(text, tmp_path):
     folder = tmp_path / "run"
     assert main([*overrides("rnn", text, folder), "trainer.max_steps=2"]) == 0
     before = (folder / "metrics.jsonl").read_text()
 
+    again = [sys.executable, "-m", "lmexp", "train", f"resume={folder}", "trainer.max_steps=4"]
     with held(folder):
-        assert main([f"resume={folder}", "trainer.max_steps=4"]) == 2
+        second = subprocess.run(again, capture_output=True, text=True)
 
-    assert "another process is training in it" in capsys.readouterr().err
+    assert second.returncode == 2
+    assert "another process is training in it" in second.stderr
     assert (folder / "metrics.jsonl").read_text() == before
 
 

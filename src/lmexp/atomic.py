@@ -1,8 +1,11 @@
 """Files that are written whole or not at all, whatever is killed and however full the disk is."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a quota, a limit on files
 
 
 def sync(path: Path) -> None:
@@ -28,15 +31,14 @@ def fill_atomically(path: Path, fill: Callable[[Path], object]) -> None:
         fill(unfinished)
         sync(unfinished)
         unfinished.replace(path)
-    except OSError as error:
+    except BaseException as error:
         unfinished.unlink(missing_ok=True)
-        raise OSError(
-            error.errno,
-            f"{path} could not be written ({error.strerror}): what stood there is untouched; free "
-            "some space and try again, of a training by resume=",
-        ) from error
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise OSError(
+                error.errno,
+                f"{path} could not be written ({error.strerror}): what stood there is untouched; "
+                "free some space and try again, of a training by resume=",
+            ) from error
         raise
     sync(path.parent)
 

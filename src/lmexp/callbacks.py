@@ -132,8 +132,10 @@ class Recorder(Callback):
         self._last += seconds
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, task: Any) -> None:
-        """Time spent validating is not the steps'."""
+        """Time spent validating, or fetching the first batch before training, is not the steps'."""
         self._last = time.perf_counter()
+        if not self._steps:
+            self._waited = self.segments.waited_seconds
 
     def on_train_batch_start(
         self, trainer: lightning.Trainer, task: Any, batch: TrainStep, batch_idx: int

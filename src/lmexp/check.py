@@ -99,7 +99,10 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def check(
-    recipe: Mapping[str, Any], allow_targets: Sequence[str] = (), origins: Origins | None = None
+    recipe: Mapping[str, Any],
+    allow_targets: Sequence[str] = (),
+    origins: Origins | None = None,
+    sections: Sequence[str] | None = None,
 ) -> None:
     """Refuse a recipe that cannot run as it is written.
 
@@ -107,11 +110,17 @@ def check(
         recipe: frozen: plain, resolved.
         allow_targets: packages of the user's own.
         origins: which file gave what, for the messages.
+        sections: those that will be built, where it is not all of them: a checkpoint that an older
+            lmexp wrote can be used as long as these still mean something.
 
     Raises:
         ValueError: naming file or override, key, value and what to write instead.
     """
     checker = _Checker(origins or Origins(list, {}, {}, []), allow_targets)
+    if sections is not None:
+        for name in sections:
+            checker.section(recipe.get(name), name)
+        return
     checker.top(recipe)
     found = {name: checker.section(recipe[name], name) for name in SECTIONS if "." not in name}
     checker.combination(found["model"], found["task"])

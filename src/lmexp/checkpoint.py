@@ -100,10 +100,12 @@ def read(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} does not exist: give a run's folder or one of its .ckpt")
     verify(path)
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    needed = ("state_dict", "recipe", "tokenizer", "training")
+    needed = ("state_dict", "recipe", "tokenizer", "data_hash", "training")
     missing = [key for key in needed if key not in checkpoint]
     if missing:
-        raise ValueError(f"{path} holds no {' and no '.join(missing)}: lmexp did not write it")
+        raise ValueError(
+            f"{path} holds no {' and no '.join(missing)}: this version of lmexp did not write it"
+        )
     return checkpoint
 
 

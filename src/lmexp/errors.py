@@ -34,6 +34,14 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def not_utf8(source: Path | str, error: UnicodeDecodeError) -> ValueError:
+    """The error of a text in another encoding: where it is wrong and what to do."""
+    return ValueError(
+        f"{source} is not UTF-8: byte 0x{error.object[error.start]:02X} at offset {error.start}: "
+        "save it as UTF-8"
+    )
+
+
 def _was_raised_on_purpose(error: BaseException) -> bool:
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:

@@ -80,7 +80,8 @@ def main(args: argparse.Namespace) -> int:
     name, signature = scored.name, _signature(loaded, recipe, args, scored)
     _show(name, figures, signature, seconds)
     if dropped:
-        _say(f"dropped while reading: {', '.join(f'{n:,} {why}' for why, n in dropped.items())}")
+        counts = ", ".join(f"{number:,} {reason}" for reason, number in dropped.items())
+        _say(f"dropped or changed while reading: {counts}")
     if args.json is not None:
         flat: dict[str, Any] = {f"{name}/{key}": _plain(value) for key, value in figures.items()}
         text = json.dumps(flat | {"signature": signature}, indent=2, ensure_ascii=False)
@@ -94,8 +95,13 @@ def _with_windows(loaded: "Loaded", args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ValueError: they do not go together, or the network cannot read them.
     """
+    from lmexp.check import check
     from lmexp.networks.interface import CarryingDecoder
+    from lmexp.origins import of_file
     from lmexp.targets import build
+
+    sections = ("data", "eval")  # what is built here, beside the network
+    check(loaded.recipe, args.allow_targets, of_file(loaded.path, loaded.recipe), sections)
 
     for option in ("context", "stride", "batch_size"):
         value = getattr(args, option)

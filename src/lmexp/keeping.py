@@ -146,6 +146,8 @@ class Keeper(Callback):
 
     def _link(self, file: Path, name: str) -> None:
         """A second name for a checkpoint, where the filesystem has such; else a copy."""
+        if (self.folder / name).exists() and (self.folder / name).samefile(file):
+            return  # renaming one of its names to another would leave both
 
         def write(unfinished: Path) -> None:
             try:
@@ -166,6 +168,7 @@ class Keeper(Callback):
         began = time.perf_counter()
         trainer.save_checkpoint(self.folder / "newest.ckpt")
         rotate(self.folder)
+        self.resumed_from = None  # its name is another file's now
         self._recorder.leave_out(time.perf_counter() - began)
 
 

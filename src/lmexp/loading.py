@@ -55,8 +55,7 @@ def find_checkpoint(path: str | Path) -> Path:
 def load(path: str | Path, allow_targets: Sequence[str] = ()) -> Loaded:
     """A network that can be evaluated, generated from or looked at; needs the checkpoint alone.
 
-    A checkpoint may come from anywhere: its recipe passes the check of any other before a part of
-    it is built.
+    A checkpoint may come from anywhere: what of its recipe is built has passed the check before.
 
     Args:
         path: see find_checkpoint.
@@ -70,9 +69,9 @@ def load(path: str | Path, allow_targets: Sequence[str] = ()) -> Loaded:
     file = find_checkpoint(path)
     saved = checkpoints.read(file)
     recipe = saved["recipe"]
-    if not isinstance(recipe, dict):
-        raise ValueError(f"{file}: its recipe is no mapping: lmexp did not write it")
-    check(recipe, allow_targets, of_file(file, recipe))
+    if not isinstance(recipe, dict) or not {"seed", "data"} <= recipe.keys():
+        raise ValueError(f"{file}: its recipe is no mapping with seed and data: not lmexp's")
+    check(recipe, allow_targets, of_file(file, recipe), ("model", "task"))
     tokenizer = tokenizers.from_state(saved["tokenizer"])
     vocab = vocab_of(tokenizer)
     task = build_task(recipe, vocab, None, allow_targets)

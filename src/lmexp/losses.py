@@ -123,9 +123,7 @@ class _ProjectedNll(torch.autograd.Function):
         by_weight = torch.zeros_like(weight, dtype=torch.float32) if wants[1] else None
         plain = uniform = hidden.new_zeros((), dtype=torch.float32)
         correct = labels.new_zeros(())
-        rows = max(1, CHUNK_LOGITS // vocab_size)
-        if dtype == torch.float16:
-            rows = min(rows, HALF_ROWS)
+        rows = chunk_rows(vocab_size, dtype)
         for first in range(0, len(labels), rows):
             part, label = hidden[first : first + rows], labels[first : first + rows, None]
             logits = part @ weight.t()
@@ -164,6 +162,12 @@ class _ProjectedNll(torch.autograd.Function):
             for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         )
         return by_hidden, by_weight, None, None, None
+
+
+def chunk_rows(vocab_size: int, dtype: torch.dtype) -> int:
+    """Positions whose logits projected_nll holds at a time, where products are of that dtype."""
+    rows = max(1, CHUNK_LOGITS // vocab_size)
+    return min(rows, HALF_ROWS) if dtype == torch.float16 else rows
 
 
 def _product_dtype(tensor: Tensor) -> torch.dtype:

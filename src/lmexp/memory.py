@@ -12,7 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from lmexp.build import build_task
 from lmexp.hardware import has_bf16_instructions
-from lmexp.losses import CHUNK_LOGITS
+from lmexp.losses import chunk_rows
 from lmexp.optimizers import parameter_groups
 from lmexp.targets import build
 
@@ -105,7 +105,8 @@ def loss_bytes(output: Sequence[int], positions: int, precision: str) -> int:
     """
     vocab_size, d_model = output
     product = 4 if precision == "32-true" else 2
-    chunk = min(positions, max(1, CHUNK_LOGITS // vocab_size)) * vocab_size
+    dtype = torch.float16 if precision == "16-mixed" else torch.float32
+    chunk = min(positions, chunk_rows(vocab_size, dtype)) * vocab_size
     copies = 4 + (product if precision in ("bf16-mixed", "16-mixed") else 0)
     a_logit = product + 4 + (product if product < 4 else 0)
     return copies * vocab_size * d_model + product * positions * d_model + a_logit * chunk
@@ -116,9 +117,9 @@ def optimizer_bytes(
 ) -> int:
     """What an optimizer remembers of a network's parameters, which may be on the meta device.
 
-    Learned from a step with a parameter of 16 numbers or so in the place of each group's, as a
-    group is what optimizers treat alike: Muon keeps one number for each of a hidden matrix, two for
-    others. Exact where an optimizer remembers so many numbers a parameter, as all here do.
+    Learned from a step with a parameter of four numbers a dimension in the place of each group's,
+    as a group is what optimizers treat alike: Muon keeps one number for each of a hidden matrix,
+    two for others. Exact where an optimizer remembers so many numbers a parameter, as all here do.
     """
     groups = parameter_groups(network)
     small = [

@@ -16,8 +16,6 @@ from typing import Any, Literal, TextIO, get_args
 from urllib.parse import urlparse
 from uuid import uuid4
 
-from lmexp.atomic import write_atomically
-
 Mode = Literal["online", "offline", "disabled"]
 TABLE_SAMPLES = 50  # newest samples in W&B's table, which is sent whole each time
 
@@ -224,7 +222,9 @@ class WandB:
         )
 
     def _keep_state(self) -> None:
-        write_atomically(self._path, json.dumps(self._state) + "\n")
+        temporary = self._path.with_name(".wandb.json.tmp")  # not synced: it is written every line
+        temporary.write_text(json.dumps(self._state) + "\n")
+        temporary.replace(self._path)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         self._state["last_step"] = step

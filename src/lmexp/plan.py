@@ -12,7 +12,6 @@ from lmexp.launch import add_overrides
 
 Recipe = Mapping[str, Any]
 CURVE_POINTS = 64
-USED_SHARE = 0.5  # of the peak, by a network of some size; what its speed is at last the run says
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -134,15 +133,16 @@ def rate_curve(recipe: Recipe, total_steps: int, allow_targets: Sequence[str] = 
 
 def _time_text(network: Any, data: Any, total_steps: int, hardware: Any) -> str:
     """An estimate: the arithmetic alone, at a speed that this machine reaches in half."""
-    from lmexp.hardware import peak_flops
+    from lmexp.hardware import USED_SHARE, expected_seconds, peak_flops
     from lmexp.networks.flops import flops_per_token
     from lmexp.report import duration
 
     peak = peak_flops(hardware)
     flops = flops_per_token(network, data.max_length) * data.tokens_per_step * total_steps
+    time = duration(expected_seconds(flops, peak))
     return (
-        f"{duration(flops / (USED_SHARE * peak))} of training, a rough estimate: {USED_SHARE:.0%} "
-        f"of the {peak / 1e9:,.0f} GFLOP/s here; small networks take longer"
+        f"{time} of training, a rough estimate: {USED_SHARE:.0%} of the {peak / 1e9:,.0f} GFLOP/s "
+        "here; small networks take longer"
     )
 
 

@@ -16,6 +16,7 @@ import yaml
 
 from lmexp import models
 from lmexp.check import nearest
+from lmexp.errors import not_utf8
 from lmexp.freeze import freeze
 from lmexp.origins import COMMAND_LINE, Layer, Origins, shown
 from lmexp.targets import build
@@ -81,10 +82,7 @@ def conf_folders(config_dir: str | None = None) -> list[Path]:
         try:
             file.read_bytes().decode()
         except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{shown(file)} is not UTF-8: byte 0x{error.object[error.start]:02X} at offset "
-                f"{error.start}: save it as UTF-8"
-            ) from None
+            raise not_utf8(shown(file), error) from None
     return [ours, theirs]
 
 

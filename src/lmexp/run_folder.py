@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from lmexp.atomic import write_atomically
+from lmexp.errors import not_utf8
 from lmexp.record_files import SUMMARY
 
 RECIPE = "recipe.yaml"
@@ -64,8 +65,10 @@ def held(folder: Path) -> Iterator[None]:
     """
     with (folder / LOCK).open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.lockf(
+                file, fcntl.LOCK_EX | fcntl.LOCK_NB
+            )  # unlike flock not inherited by workers
+        except (BlockingIOError, PermissionError):
             raise ValueError(
                 f"{folder}: another process is training in it: wait for its end, or begin a run "
                 "of your own without resume= and hydra.run.dir="
@@ -97,10 +100,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8: byte 0x{error.object[error.start]:02X} at offset "
-            f"{error.start}: save it as UTF-8"
-        ) from None
+        raise not_utf8(path, error) from None
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

@@ -16,10 +16,11 @@ from lmexp.callbacks import Recorder, Segments
 from lmexp.cpu import cure_allocator
 from lmexp.decoding.generate import generate
 from lmexp.decoding.sampling import Sampling
-from lmexp.hardware import Hardware, choose, peak_flops
+from lmexp.hardware import Hardware, choose, expected_seconds, peak_flops
 from lmexp.keeping import Keeper
 from lmexp.networks.flops import flops_per_token
 from lmexp.record import Record, environment, write_environment
+from lmexp.record_files import SUMMARY
 from lmexp.report import Progress, duration, print_end, print_start
 from lmexp.stopping import Signals, Stopper, Terminated
 from lmexp.targets import build
@@ -67,7 +68,11 @@ def run(recipe: Recipe, folder: Path, *, allow_targets: Sequence[str] = ()) -> i
                 record.close("failed")  # unless it was closed with another status before
             raise
     except Terminated as ending:
-        _say(f"{ending}: go on with python train.py resume={folder}")
+        has_begun = (folder / SUMMARY).exists()
+        then = (
+            f"go on with python train.py resume={folder}" if has_begun else "nothing had begun yet"
+        )
+        _say(f"{ending}: {then}")
         return 128 + ending.number
     finally:
         signals.restore()
@@ -218,19 +223,19 @@ def _start_facts(parts: Parts, facts: Mapping[str, Any], cost: Mapping[str, floa
     dropped = {split: facts[split]["dropped"] for split in splits if facts[split]["dropped"]}
     shared = {split: facts[split]["lines_in_train"] for split in splits if split != "train"}
     left = (parts.total_steps - parts.task.steps_done) * parts.data.tokens_per_step
-    seconds = left * cost["flops_per_token"] / cost["peak_flops"]
+    seconds = expected_seconds(left * cost["flops_per_token"], cost["peak_flops"])
     return {
         "run": str(parts.folder),
         "goes on after": f"step {parts.task.steps_done:,}" if parts.saved is not None else None,
         "model": f"{parts.recipe['model']['_target_']}, {cost['parameters']:,} parameters",
         "task": parts.recipe["task"]["_target_"],
         "data": f"{facts['source']}: {train['tokens']:,} tokens to train on",
-        "lines dropped": dropped or "none",
+        "dropped or changed": dropped or "nothing",
         "lines also in train": shared,
         "tokenizer": f"{facts['vocab_size']:,} ids",
         "steps": f"{parts.total_steps:,} of {parts.data.tokens_per_step:,} tokens: "
         f"{epochs:.2f} epochs",
-        "time": f"about {duration(seconds)}, at the {cost['peak_flops'] / 1e9:,.0f} GFLOP/s here",
+        "time": f"{duration(seconds)} of training, a rough estimate",
         "hardware": f"{parts.hardware.reason}; {torch.get_num_threads()} threads",
     }
 

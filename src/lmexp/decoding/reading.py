@@ -17,8 +17,9 @@ class Windows:
 
     A network of learned positions reads at most `max_length` tokens. A row that outgrows them goes
     on with its newest half, read again at positions from 0 up, until that has grown to max_length:
-    each new token then costs one more on average. nanoGPT keeps max_length tokens instead and
-    reads them all for every new token. What is seen is a function of the row's own length.
+    each new token then costs one more on average, in a batch as many as there are lengths. nanoGPT
+    keeps max_length tokens instead and reads them all for every new token. What is seen is a
+    function of the row's own length.
 
     Args:
         prompts: ids of each row; of a longer one the newest max_length are seen.
