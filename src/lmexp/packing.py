@@ -53,7 +53,7 @@ class EmptyTextError(ValueError):
     def of(cls, dropped: Counter[str]) -> "EmptyTextError":
         """The error that says what became of the text."""
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in dropped.items())
-        return cls(f"dropped or changed: {reasons}" if reasons else "nothing was read")
+        return cls(f"dropped: {reasons}" if reasons else "nothing was read")
 
 
 class Frame(NamedTuple):
