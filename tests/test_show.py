@@ -44,8 +44,8 @@ def test_show_prints_curves_figures_counts_and_samples(run):
 
     assert "t = train/loss, v = val/loss" in text
     for row in (
-        ["train/loss", "40", "1", "0.025", "40", "1", "0.025"],
-        ["val/loss", "2", "0.1", "0.05", "40", "0.1", "0.05"],
+        ["train/loss", "1", "0.025", "40", "1", "0.025"],
+        ["val/loss", "0.1", "0.05", "40", "0.1", "0.05"],
         ["dropped/blank", "7"],
         ["tokens", "123,456"],
         ["status", "finished"],

@@ -97,7 +97,8 @@ def read_curves(run: Path) -> dict[str, Curve]:
 
 def _figures(curves: Mapping[str, Curve]) -> Table:
     """First, least, greatest and last value of each metric."""
-    table = Table("metric", "points", "first", "least", "at step", "greatest", "last", box=None)
+    table = Table("metric", "first", "least", "at step", "greatest", "last", box=None)
+    table.columns[0].no_wrap = True  # with names whole it fits 80 columns
     for column in table.columns[1:]:
         column.justify = "right"
     for name, (steps, values) in curves.items():
@@ -107,7 +108,7 @@ def _figures(curves: Mapping[str, Curve]) -> Table:
         least, at_step = min(finite, default=(math.nan, math.nan))
         greatest, _ = max(finite, default=(math.nan, math.nan))
         cells = (values[0], least, at_step, greatest, values[-1])
-        table.add_row(Text(name), f"{len(values):,}", *(f"{cell:.6g}" for cell in cells))
+        table.add_row(Text(name), *(f"{cell:.4g}" for cell in cells))
     return table
 
 
