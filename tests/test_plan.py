@@ -165,3 +165,9 @@ def test_activations_grow_with_the_rows_and_copies_of_weights_do_not(monkeypatch
     assert five - one == 4 * (two - one)
     assert two - one > 10 * 8 * 4  # at least the embedded tokens of a row
     assert 2 * one - two >= 2 * inner  # what any number of rows needs: the weights in 16 bits
+
+
+def test_plan_is_of_no_run_that_has_begun(capsys):
+    assert main(["plan", "resume=logs/runs"]) == 2
+
+    assert "lmexp show logs/runs" in capsys.readouterr().err

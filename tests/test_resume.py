@@ -205,6 +205,48 @@ def test_two_processes_cannot_train_in_one_folder(text, tmp_path):
     assert (folder / "metrics.jsonl").read_text() == before
 
 
+def test_a_run_cannot_be_made_to_end_before_where_it_stands(text, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main([*overrides("rnn", text, folder), "trainer.max_steps=4"]) == 0
+    recipe = (folder / "recipe.yaml").read_text()
+
+    assert main([f"resume={folder}", "trainer.max_steps=2"]) == 2
+
+    assert "max_steps=2" in (error := capsys.readouterr().err)
+    assert "has done 4 steps" in error
+    assert (folder / "recipe.yaml").read_text() == recipe
+
+
+def test_the_checkpoint_of_another_run_is_refused_with_both_values(text, tmp_path, capsys):
+    for name, width in (("run", 16), ("other", 24)):
+        run = overrides("rnn", text, tmp_path / name)
+        assert main([*run, f"model.d_model={width}", "trainer.max_steps=2"]) == 0
+    for file in (tmp_path / "other" / "checkpoints").iterdir():
+        (tmp_path / "run" / "checkpoints" / file.name).write_bytes(file.read_bytes())
+
+    assert main([f"resume={tmp_path / 'run'}", "trainer.max_steps=4"]) == 2
+
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "last.ckpt is of another run" in error
+    assert "'d_model': 24" in error
+    assert "'d_model': 16" in error
+
+
+def test_sigterm_before_anything_began_exits_143_and_leaves_no_folder(text, tmp_path):
+    stopped = overrides("rnn", text, tmp_path / "run")
+
+    assert interrupted("lmexp.tokenizers:Bytes.__init__:1", "SIGTERM", stopped) == 143
+
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("typed", ["resume=", "hydra.run.dir="])
+def test_a_name_left_empty_is_refused(typed, capsys):
+    assert main([typed]) == 2
+
+    assert f"{typed} is empty" in capsys.readouterr().err
+
+
 def test_a_resume_on_another_text_is_refused_with_both_hashes(text, tmp_path, capsys):
     folder = tmp_path / "run"
     assert main([*overrides("rnn", text, folder), "trainer.max_steps=2"]) == 0

@@ -79,7 +79,7 @@ def test_an_unknown_metric_names_those_there_are(run):
 def test_a_run_without_figures_says_so(run):
     (run / "metrics.jsonl").unlink()
 
-    with pytest.raises(FileNotFoundError, match="has no figures yet"):
+    with pytest.raises(FileNotFoundError, match="has no figures: its metrics"):
         shown(run)
 
 

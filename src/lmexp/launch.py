@@ -3,9 +3,11 @@
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from lmexp import models
@@ -117,6 +119,8 @@ def _train(args: argparse.Namespace) -> int:
 
 def _new_folder(composed: Composition) -> Path:
     chosen = composed.folders.get("hydra.run.dir")
+    if chosen == "":
+        raise ValueError("hydra.run.dir= is empty: name a folder, or leave it out")
     return claim_named(Path(chosen)) if chosen else claim(RUNS / composed.recipe["name"])
 
 
@@ -153,6 +157,7 @@ def _start(
     folder = take_folder()
     is_new = not any(folder.iterdir())
     with held(folder):
+        before = signal.signal(signal.SIGTERM, _end_at_once)
         try:
             from lmexp.trial import build_sizes
 
@@ -162,5 +167,12 @@ def _start(
 
             return run_recipe(recipe, folder, allow_targets=tuple(allow_targets))
         finally:
+            signal.signal(signal.SIGTERM, before)
             if is_new:
                 give_back(folder)
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    """SIGTERM before the run has its own way with it (lmexp.stopping)."""
+    print("lmexp: SIGTERM received: nothing had begun yet", file=sys.stderr)
+    raise SystemExit(128 + number)

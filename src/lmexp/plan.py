@@ -30,6 +30,11 @@ def main(args: argparse.Namespace) -> int:
 
     composed = composition(args.overrides, args.config_dir, args.allow_targets)
     recipe, allowed = composed.recipe, composed.allow_targets
+    if recipe.get("resume") is not None:
+        raise ValueError(
+            f"resume={recipe['resume']}: plan is of a run that has not begun; what has begun is "
+            f"shown by lmexp show {recipe['resume']}"
+        )
     check(recipe, allowed, composed.origins)
     build_sizes(recipe, allowed, composed.origins)
     _print_plan(recipe, allowed, reads_data=not args.no_data)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lmexp.recipe import Composition
+from lmexp.record_files import read_metrics
 from lmexp.run_folder import RECIPE, read_recipe
 from lmexp.run_folders import newest_run
 
@@ -39,7 +40,10 @@ def resumed(composition: Composition) -> Resumed:
         FileNotFoundError: there is no such run.
         ValueError: an override would change what is learnt; names both values.
     """
-    path = Path(str(composition.recipe["resume"]))
+    named = str(composition.recipe["resume"])
+    if not named:
+        raise ValueError("resume= is empty: name a run, for example resume=logs/runs")
+    path = Path(named)
     folder = newest_run(path)
     if path.suffix == ".ckpt" and path.name != "last.ckpt":
         raise ValueError(
@@ -61,7 +65,21 @@ def resumed(composition: Composition) -> Resumed:
                     f"{key}={had}: leave it out to go on with that run, or leave resume= out to "
                     "begin another"
                 )
+    _check_steps(recipe["trainer"], stored["trainer"], folder)
     return Resumed(recipe, folder)
+
+
+def _check_steps(trainer: Mapping[str, Any], had: Mapping[str, Any], folder: Path) -> None:
+    """A run cannot end before where it stands."""
+    steps = trainer["max_steps"]
+    if steps is None or steps == had["max_steps"]:
+        return
+    done = max((line["step"] for line in read_metrics(folder)), default=0)
+    if steps < done:
+        raise ValueError(
+            f"command line: trainer.max_steps={steps}, and {folder} has done {done} steps: give "
+            "more, or leave it out"
+        )
 
 
 def _keys(typed: str, composition: Composition) -> list[str]:

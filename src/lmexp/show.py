@@ -61,7 +61,10 @@ def show(
     console = console or Console()
     curves = read_curves(run)
     if not curves:
-        raise FileNotFoundError(f"{run} has no figures yet: metrics.jsonl is missing or empty")
+        raise FileNotFoundError(
+            f"{run} has no figures: its metrics.jsonl is missing or empty; the run has only just "
+            "begun, or failed before its first step"
+        )
     chosen = {name: c for name, c in curves.items() if metric in (name, name.rpartition("/")[2])}
     if not chosen:
         raise ValueError(f"--metric {metric}: {run} records {', '.join(sorted(curves))}")

@@ -22,6 +22,7 @@ from lmexp.networks.flops import flops_per_token
 from lmexp.record import Record, environment, write_environment
 from lmexp.record_files import SUMMARY
 from lmexp.report import Progress, duration, print_end, print_start
+from lmexp.run_folder import RECIPE
 from lmexp.stopping import Signals, Stopper, Terminated
 from lmexp.targets import build
 from lmexp.tasks.base import NonFiniteError
@@ -91,6 +92,8 @@ def _build(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...]) -> Part
     (folder / "checkpoints").mkdir(exist_ok=True)
     path = checkpoints.newest_good(folder, warn=_say)
     saved = checkpoints.read(path) if path is not None else None
+    if saved is not None:
+        _check_same_run(saved["recipe"], recipe, path)
     tokenizer = (
         tokenizers.from_state(saved["tokenizer"])
         if saved is not None
@@ -116,6 +119,16 @@ def _build(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...]) -> Part
     task.steps_done = done
     due = bool(saved is not None and saved["validation_is_due"])
     return Parts(recipe, folder, settings, hardware, data, task, total_steps, path, due)
+
+
+def _check_same_run(saved: Recipe, recipe: Recipe, path: Path | None) -> None:
+    """A checkpoint that was copied in from another run is refused before it is loaded."""
+    for name in ("model", "task", "tokenizer", "optimizer", "schedule", "seed"):
+        if saved.get(name) != recipe[name]:
+            raise ValueError(
+                f"{path} is of another run: its recipe has {name}={saved.get(name)}, and "
+                f"{RECIPE} beside it has {name}={recipe[name]}: put the run's own checkpoint back"
+            )
 
 
 def _compile(network: Any) -> None:
