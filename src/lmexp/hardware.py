@@ -146,6 +146,7 @@ def _measured_flops(device: str, dtype: torch.dtype) -> float:
 def expected_seconds(flops: float, peak: float) -> float:
     """Of so much training: at half of the peak, as transformers of a few million parameters reach.
 
-    On two cores between 0.55 and 0.8 of it was seen; smaller networks stay far below.
+    On two cores in float32 0.45 to 0.8 of it was seen (docs/benchmarks.md has the larger network);
+    networks of a few thousand parameters stay far below.
     """
     return flops / (USED_SHARE * peak)

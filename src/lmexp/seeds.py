@@ -25,7 +25,7 @@ def seed_torch(*parts: int) -> None:
     """Seed torch's generators, those of devices in use included, from the given integers.
 
     torch.manual_seed would do it too; of devices not in use it keeps the call, with its traceback,
-    until they are: 0.7 ms and some memory a step.
+    until they are: 0.3 ms from a shallow stack, more from a deep one, and memory never freed.
     """
     seed = mixed_seed(*parts)
     torch.default_generator.manual_seed(seed)
