@@ -18,6 +18,7 @@ from lmexp.recipe import main
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 TORCH_SECONDS = 1.8  # importing torch takes them on the machine for which seconds are promised
+TRIES = 4  # other processes can only add to a time: the quietest try counts
 
 
 def write(files: Mapping[str, str], folder: Path) -> None:
@@ -84,16 +85,24 @@ def test_a_mistake_is_refused_within_seconds(name, seconds, tmp_path):
     mistake = TABLE[name]
     write(mistake.files, tmp_path)
 
-    done, worked = timed([sys.executable, TRAIN, *mistake.typed.split()], tmp_path)
+    for _ in range(TRIES):
+        done, worked = timed([sys.executable, TRAIN, *mistake.typed.split()], tmp_path)
 
-    assert done.returncode == 2, done.stderr
-    assert all(part in done.stderr for part in mistake.expected)
-    assert not (tmp_path / "cache").exists()
-    assert not list(tmp_path.glob("logs/*/*"))
-    if worked >= seconds:  # is this machine slow, or busy with other tests?
+        assert done.returncode == 2, done.stderr
+        assert all(part in done.stderr for part in mistake.expected)
+        assert not (tmp_path / "cache").exists()
+        assert not list(tmp_path.glob("logs/*/*"))
+        if worked < seconds:
+            return
+        # Is this machine slow, or busy with other tests? Then torch is slow too.
         _, torch_alone = timed([sys.executable, "-c", "import torch"], tmp_path)
-        seconds *= max(1.0, torch_alone / TORCH_SECONDS)
-    assert worked < seconds
+        allowed = seconds * max(1.0, torch_alone / TORCH_SECONDS)
+        if worked < allowed:
+            return
+    pytest.fail(
+        f"{worked:.2f} s on a core; {allowed:.2f} s are allowed where torch alone takes "
+        f"{torch_alone:.2f} s"
+    )
 
 
 def timed(command, folder: Path) -> tuple[subprocess.CompletedProcess, float]:
