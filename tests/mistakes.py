@@ -160,6 +160,10 @@ VALUES = {
     "missing in a file": ("data=text", "conf/data/text.yaml: data.files=??? has to be given"),
     "missing in the environment": ("data.root=${oc.env:NOWHERE}", "no NOWHERE"),
     "interpolation": ("optimizer.lr=${optimizer.rate}", "optimizer.lr:", "optimizer.rate"),
+    "unquoted text": (
+        "data.root=~/x",
+        """data.root=~/x: cannot be read: if it is one text, quote it: data.root="'~/x'\"""",
+    ),
     "grammar": ("model.d_model=[1", "model.d_model=[1: cannot be read"),
     "sweep without -m": ("model=rnn,lstm", "model=rnn,lstm", "add -m"),
     "choice of a model": ("model=lsmt", "model=lsmt", "'lstm'?", "transformer"),

@@ -14,6 +14,13 @@ NUMBERED = b"".join(b"%d quick brown foxes\n" % number for number in range(100))
 
 REFUSED = {
     "a missing file": (None, [], ("text.txt: there is no such file in", "did you mean", "ext.txt")),
+    "no file": (None, ["data.files=[]"], ("data.files=[] names no file: write names",)),
+    "a glob without a match": (GOOD, ["data.files=*.txx"], ("nothing under", "has such a name")),
+    "a list a line": (
+        b"[1]\n",
+        ["data.files=text.json"],
+        ('text.json, record 1 is int, not an object with fields: write {"text":',),
+    ),
     "an empty file": (b"", [], ("text.txt is empty: name files with text in them",)),
     "blank lines alone": (
         b"\n \n" * 99,

@@ -252,6 +252,57 @@ def test_an_unknown_command_names_the_nearest(capsys):
     assert "did you mean 'generate'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["evaluate"], "the following arguments are required: run"),
+        (["evaluate", "a", "b"], "unrecognized arguments: b"),
+        (["generate", "a", "--top-p", "x"], "argument --top-p: invalid float value: 'x'"),
+        (["train", "--bogus"], "unrecognized arguments: --bogus"),
+    ],
+)
+def test_a_mistake_in_the_arguments_is_one_line_too(typed, told, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(typed)
+
+    error = capsys.readouterr().err
+    assert error.startswith(f"lmexp: {told}: ")
+    assert error.endswith("--help says what there is\n")
+    assert error.count("\n") == 1
+
+
+def test_run_takes_the_folder_of_a_recipe(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    assert main(["run", "a"]) == 2
+    assert capsys.readouterr().err == "lmexp: a has no recipe.yaml: name a run's folder or recipe\n"
+
+    (tmp_path / "a" / "recipe.yaml").write_text("model: 3\n", encoding="utf-8")
+    assert main(["run", "a"]) == 2
+    assert "recipe.yaml" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "note.txt").write_text("no folder")
+
+    assert main(["train", "hydra.run.dir=note.txt/run"]) == 2
+
+    assert "note.txt/run: no folder can be made there" in capsys.readouterr().err
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "note.txt").write_text("no folder")
+    monkeypatch.setenv("LMEXP_CACHE", str(tmp_path / "note.txt"))
+
+    assert main(["train", "logger=none"]) == 2
+
+    assert "the cache cannot be written (Not a directory): set LMEXP_CACHE" in (
+        capsys.readouterr().err
+    )
+
+
 def test_a_defect_keeps_its_traceback():
     with pytest.raises(ValueError, match="invalid literal"):
         run_command(lambda: int("x"))

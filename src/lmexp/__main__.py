@@ -1,11 +1,10 @@
 """`python -m lmexp <command>`, and `lmexp <command>` once installed."""
 
-import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 
-from lmexp.errors import run_command
+from lmexp.errors import Parser, run_command
 
 COMMANDS = {
     "train": ("recipe", "train.py with the configuration that comes with lmexp"),
@@ -23,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
         print(_overview())
-        return 0 if given else 2
+        return 0
     name, rest = given[0], given[1:]
     if name not in COMMANDS:
         print(f"lmexp: {_unknown(name)}", file=sys.stderr)
@@ -32,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name == "train":
         status: int = module.main(rest)
         return status
-    parser = argparse.ArgumentParser(prog=f"lmexp {name}", description=COMMANDS[name][1])
+    parser = Parser(prog=f"lmexp {name}", description=COMMANDS[name][1])
     module.add_arguments(parser)
     parsed = parser.parse_intermixed_args(rest)
     return run_command(lambda: int(module.main(parsed)))

@@ -49,8 +49,18 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the lock file beside path.
 
     The lock dies with its process, so a killed builder blocks nobody.
+
+    Raises:
+        NotADirectoryError: nothing can be written there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(path.name + ".lock").open("w") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(path.name + ".lock").open("w")
+    except OSError as error:
+        raise NotADirectoryError(
+            f"{path.parent}: the cache cannot be written ({error.strerror}): set LMEXP_CACHE to a "
+            "folder that you may write to"
+        ) from None
+    with lock as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

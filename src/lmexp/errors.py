@@ -1,12 +1,22 @@
 """Where a command ends: a user's mistake is one line on stderr, a mistake of ours a traceback."""
 
+import argparse
 import linecache
 import sys
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 PACKAGE = Path(__file__).resolve().parent
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, whose usage stands in --help alone: a mistake is one line here too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends with status 2."""
+        self.exit(2, f"lmexp: {message}: {self.prog} --help says what there is\n")
 
 
 def run_command(command: Callable[[], int]) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from lmexp import models
 from lmexp.check import check
-from lmexp.errors import run_command
+from lmexp.errors import Parser, run_command
 from lmexp.origins import Origins, of_file
 from lmexp.recipe import Composition, composition, conf_dir, show
 from lmexp.resume import resumed
@@ -54,7 +54,7 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `run`."""
-    parser.add_argument("recipe", type=Path, help="a recipe.yaml")
+    parser.add_argument("recipe", type=Path, help="a recipe.yaml, or the folder that has it")
     parser.add_argument("--folder", type=Path, help="of the run; else a new one under logs/runs")
     parser.add_argument("--allow-targets", action="append", default=[], metavar="PACKAGE")
 
@@ -63,7 +63,7 @@ def train(arguments: Sequence[str]) -> int:
     """Command `train`: compose, check, take a folder, run."""
     if any(argument.split("=")[0] in SHOWN_BY_HYDRA for argument in arguments):
         return run_command(lambda: _show(arguments))
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python train.py" if Path(sys.argv[0]).name == "train.py" else "lmexp train",
         description="Train a language model: any architecture, any data, by name.",
         epilog=_groups() + EXAMPLES,
@@ -139,7 +139,8 @@ def main(args: argparse.Namespace) -> int:
             )
         return chosen
 
-    return _start(recipe, args.allow_targets, of_file(args.recipe, recipe), folder)
+    file = args.recipe / RECIPE if args.recipe.is_dir() else args.recipe
+    return _start(recipe, args.allow_targets, of_file(file, recipe), folder)
 
 
 def _start(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lmexp.decoding.sampling import Sampling
     from lmexp.decoding.text_stream import TextStream
 
+LONG_PROMPT = 10_000  # tokens; reading them takes seconds
 PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}  # ESC becomes ␛
 
 
@@ -55,7 +56,7 @@ def main(args: argparse.Namespace) -> int:
 
     loaded = load(args.run, allow_targets=args.allow_targets)
     prompts = [[loaded.vocab.bos_id, *loaded.tokenizer.encode(text)] for text in texts]
-    _say_what_is_cropped(prompts, getattr(loaded.network, "max_length", None))
+    _say_how_long(prompts, getattr(loaded.network, "max_length", None))
     sampling = _sampling(args)
     printer = _JsonLines(args.seed) if args.json else _Terminal(len(texts))
     context = placement.place(loaded.network, args.device, args.precision)
@@ -116,7 +117,7 @@ def _decoded(given: bytes, source: str) -> str:
         ) from None
 
 
-def _say_what_is_cropped(prompts: Sequence[Sequence[int]], max_length: int | None) -> None:
+def _say_how_long(prompts: Sequence[Sequence[int]], max_length: int | None) -> None:
     longest = max(map(len, prompts))
     if max_length is not None and longest > max_length:
         which = "the prompt has" if len(prompts) == 1 else "the longest prompt has"
@@ -125,6 +126,8 @@ def _say_what_is_cropped(prompts: Sequence[Sequence[int]], max_length: int | Non
             f"it reads the newest {max_length}",
             file=sys.stderr,
         )
+    elif longest > LONG_PROMPT:
+        print(f"lmexp: reading {longest:,} tokens before the first new one", file=sys.stderr)
 
 
 def _sampling(args: argparse.Namespace) -> "Sampling":

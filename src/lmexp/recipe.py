@@ -180,7 +180,10 @@ def _plain_errors(folders: Sequence[Path]) -> Iterator[None]:
         ) from None
     except OverrideParseException as error:
         reason = str(error).splitlines()[0].removeprefix("LexerNoViableAltException: ")
-        raise ValueError(f"{COMMAND_LINE}: {error.override}: cannot be read: {reason}") from None
+        typed, equals, value = str(error.override).partition("=")
+        why = "" if reason == error.override else f" ({reason})"
+        quoted = f": if it is one text, quote it: {typed}=\"'{value}'\"" if equals and value else ""
+        raise ValueError(f"{COMMAND_LINE}: {error.override}: cannot be read{why}{quoted}") from None
     except (HydraException, OmegaConfBaseException) as error:
         key = getattr(error, "full_key", None) or getattr(error.__cause__, "full_key", None)
         text = f"{error} {error.__cause__ or ''}"

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from lmexp.atomic import write_atomically
-from lmexp.errors import not_utf8
+from lmexp.errors import not_utf8, one_line
 from lmexp.record_files import SUMMARY
 
 RECIPE = "recipe.yaml"
@@ -43,12 +43,18 @@ def claim_named(folder: Path) -> Path:
 
     Raises:
         FileExistsError: something is in it.
+        NotADirectoryError: it cannot be made.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
-    except FileExistsError:
-        if not folder.is_dir() or any(folder.iterdir()):
+    except OSError as error:
+        if not folder.is_dir():
+            raise NotADirectoryError(
+                f"{folder}: no folder can be made there ({one_line(error)}): name one that you may "
+                "write to"
+            ) from None
+        if any(folder.iterdir()):
             raise FileExistsError(
                 f"{folder} is there and not empty: name another folder, or go on with the run in "
                 f"it by resume={folder}"
@@ -95,8 +101,13 @@ def read_recipe(path: Path) -> dict[str, Any]:
     """A frozen recipe.
 
     Raises:
+        FileNotFoundError: a folder without a recipe.yaml.
         ValueError: the file is no YAML mapping.
     """
+    if path.is_dir():
+        path = path / RECIPE
+        if not path.exists():
+            raise FileNotFoundError(f"{path.parent} has no {RECIPE}: name a run's folder or recipe")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:

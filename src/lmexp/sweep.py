@@ -111,7 +111,7 @@ def _build_sizes(planned: Sequence[Planned]) -> None:
         try:
             build_sizes(composed.recipe, composed.allow_targets, composed.origins)
         except ValueError as error:
-            raise ValueError(f"{' '.join(swept)}: {error}") from None
+            raise ValueError(f"{' '.join(swept) or 'every run'}: {error}") from None
 
 
 def _claim(planned: Sequence[Planned]) -> Path:

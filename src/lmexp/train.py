@@ -163,10 +163,10 @@ def _train(parts: Parts, record: Record, signals: Signals) -> int:
     except NonFiniteError as error:
         last = parts.folder / "checkpoints" / "last.ckpt"
         kept = f"the last good checkpoint is {last}" if last.exists() else "there is none yet"
-        _say(
-            f"{error}: no checkpoint was overwritten, {kept}; try a lower optimizer.lr, "
-            "task.clip_norm=1.0 or trainer.precision=32-true"
-        )
+        advice = ["a lower optimizer.lr", "task.clip_norm=1.0"]
+        if parts.hardware.precision != "32-true":
+            advice.append("trainer.precision=32-true")
+        _say(f"{error}: no checkpoint was overwritten, {kept}; try {' or '.join(advice)}")
         record.close("failed")
         return 1
     except Terminated:

@@ -122,7 +122,7 @@ def test_a_replaced_line_of_records_is_still_read(tmp_path):
         ('{"text": "a"}\n{"text": ', r"a\.jsonl, line 2 is no JSON"),
         ('{"body": "a", "n": 1}\n', r"line 1 has no 'text' but body, n: name the field"),
         ('{"text": 3}\n', r"line 1: 'text' is int, not text"),
-        ("[1]\n", r"line 1 has no 'text' but no fields"),
+        ("[1]\n", r"line 1 is list, not an object with fields: write"),
     ],
 )
 def test_a_record_without_text_is_named(data, message, tmp_path):

@@ -113,7 +113,7 @@ def _files(pattern: str, base: Path) -> list[Path]:
     else:
         found = [file for file in _matching(pattern, base) if file.is_file()]
     if not found:
-        raise FileNotFoundError(_nothing(pattern, path))
+        raise FileNotFoundError(_nothing(pattern, path, base))
     return sorted(found)
 
 
@@ -132,11 +132,14 @@ def _is_hidden(file: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
-def _nothing(pattern: str, path: Path) -> str:
+def _nothing(pattern: str, path: Path, base: Path) -> str:
     if path.is_dir():
         return f"data.files={pattern}: the folder {path.resolve()} has no files: put text into it"
-    names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    is_glob = any(mark in pattern for mark in "*?[")
+    names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() and not is_glob else []
     near = difflib.get_close_matches(path.name, names, n=1)
     hint = f"did you mean {path.with_name(near[0])}?" if near else "write names, globs or folders"
+    if is_glob:
+        return f"data.files={pattern}: nothing under {base.resolve()} has such a name; {hint}"
     where = path.parent.resolve()
     return f"data.files={pattern}: there is no such file in {where}; {hint}"

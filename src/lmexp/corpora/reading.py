@@ -121,7 +121,7 @@ def _not_utf8(path: Path, start: int, error: UnicodeDecodeError) -> str:
     packed = " of the decompressed text" if path.suffix in (".gz", ".zst") else ""
     return (
         f"{path} is not UTF-8: byte 0x{byte:02X} at offset {start + error.start}{packed}; convert "
-        "it (iconv -f LATIN1 -t UTF-8 …), or write data.corpus.on_invalid=drop or replace"
+        "it (iconv -f LATIN1 -t UTF-8 …), or train with data.corpus.on_invalid=drop or replace"
     )
 
 

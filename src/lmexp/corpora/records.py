@@ -18,6 +18,7 @@ from lmexp.corpora.reading import (
 
 Document = Literal["file", "line", "blank_line", "split"]
 
+NAME_THE_FIELD = "name the field with the text in data.corpus.text_field when you train"
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
@@ -137,19 +138,21 @@ def record_parts(
 
 
 def _text(record: Record, field: str) -> str:
-    if not isinstance(record.value, dict) or field not in record.value:
-        names = ", ".join(record.value) if isinstance(record.value, dict) else "no fields"
+    if not isinstance(record.value, dict):
         raise ValueError(
-            f"{record.where} has no '{field}' but {names}: name the field with the text in "
-            "data.corpus.text_field"
+            f"{record.where} is {type(record.value).__name__}, not an object with fields: write "
+            f'{{"{field}": "…"}}'
         )
+    if field not in record.value:
+        names = ", ".join(record.value) or "no field at all"
+        raise ValueError(f"{record.where} has no '{field}' but {names}: {NAME_THE_FIELD}")
     value = record.value[field]
     if isinstance(value, list) and all(isinstance(line, str) for line in value):
         return "".join(line.removesuffix("\n") + "\n" for line in value)
     if not isinstance(value, str):
         raise ValueError(
             f"{record.where}: '{field}' is {type(value).__name__}, not text or a list of lines: "
-            "name another field in data.corpus.text_field"
+            + NAME_THE_FIELD
         )
     return value
 
@@ -163,7 +166,7 @@ def _encodable(text: str, on_invalid: OnInvalid, where: str) -> tuple[str, str |
         if on_invalid == "error":
             raise ValueError(
                 f"{where}: the surrogate \\u{ord(text[error.start]):x} stands alone, which UTF-8 "
-                "cannot hold: correct it, or write data.corpus.on_invalid=drop or replace"
+                "cannot hold: correct it, or train with data.corpus.on_invalid=drop or replace"
             ) from error
         flaw = INVALID if on_invalid == "drop" else REPLACED
         return text.encode("utf-8", "replace").decode(), flaw

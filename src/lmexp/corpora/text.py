@@ -71,6 +71,10 @@ class TextFiles:
             for split, names in own.items()
             if names is not None
         }
+        for split, names in self._patterns.items():
+            if not names:
+                key = "data.files" if split == "train" else f"data.corpus.{split}_files"
+                raise ValueError(f"{key}=[] names no file: write names, globs or folders")
         self._fractions = Fractions(
             0.0 if "val" in self._patterns else val_fraction,
             0.0 if "test" in self._patterns else test_fraction,
