@@ -14,7 +14,7 @@ from lmexp import checkpoint as checkpoints
 from lmexp import recipe
 from lmexp.recipe import expand
 from lmexp.run_folder import read_recipe
-from lmexp.sweep import plan, sweep
+from lmexp.sweep import Job, plan, print_table, sweep
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 SMALL = [
@@ -83,6 +83,27 @@ def test_each_run_has_its_own_folder_recipe_and_record(folder):
     assert [read_recipe(path / "recipe.yaml")["seed"] for path in jobs] == [1, 2]
     assert all((path / "summary.json").exists() for path in jobs)
     assert not (folder / "logs").exists()
+
+
+def test_the_table_is_whole_on_a_narrow_terminal(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    figures = {
+        "best/loss": 4.5,
+        "test/loss": 4.25,
+        "test/perplexity": 70.1,
+        "test/bits_per_byte": 2,
+    }
+    jobs = [Job(str(n), [f"model=transformer,{n}", "seed=123"], "finished") for n in range(2)]
+    for job in jobs:
+        (tmp_path / job.folder).mkdir()
+        (tmp_path / job.folder / "summary.json").write_text(json.dumps(figures))
+
+    print_table(tmp_path, jobs)
+
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert shown.count("70.1000") == 2
+    assert all(name in shown for name in ("finished", "bits_per_byte", "perplexity"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -241,7 +241,10 @@ def print_table(folder: Path, jobs: Sequence[Job]) -> None:
     figures = ("best/loss", "test/loss", "test/perplexity", "test/bits_per_byte")
     summaries = [_summary(folder / job.folder) for job in jobs]
     shown = [name for name in figures if any(name in summary for summary in summaries)]
-    table = Table("run", "status", "seconds", *shown)
+    table = Table("run", "status", "seconds")  # what a narrow terminal folds is the run's name
+    table.columns[0].overflow = "fold"
+    for name in shown:
+        table.add_column(name.replace("/", "/\n"), no_wrap=True)
     for job, summary in zip(jobs, summaries, strict=True):
         values = [f"{summary[name]:.4f}" if name in summary else "–" for name in shown]
         seconds = "–" if job.seconds is None else f"{job.seconds:.1f}"
