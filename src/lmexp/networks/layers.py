@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "swiglu"]
 Norm = Literal["layer", "rms"]
+Positions = Literal["learned", "sinusoidal", "rotary"]
 
 ROTARY_BASE = 10_000.0  # Su et al. 2021, section 3.2.2; Llama's too
 
