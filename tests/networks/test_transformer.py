@@ -34,6 +34,20 @@ def test_the_parameters_are_those_of_the_formula():
     assert sum(p.numel() for p in network.parameters()) == VOCAB.size * 64 + 3 * layer + 64
 
 
+@pytest.mark.parametrize("width", [64, 768])
+def test_the_first_weights_are_gpt2s_carried_to_any_width(width):
+    network = transformer(d_model=width, num_heads=4, num_layers=2, d_ff=2 * width).decoder(VOCAB)
+    layer = network.layers[0]
+    x = torch.randn(256, width)  # as a norm gives it
+    kept = 0.02 * math.sqrt(768)  # of the standard deviation: 0.55
+
+    assert layer.attention.qkv(x).std().item() == pytest.approx(kept, rel=0.05)
+    assert layer.feed_forward.up(x).std().item() == pytest.approx(kept, rel=0.05)
+    assert layer.attention.out(x).std().item() == pytest.approx(kept / math.sqrt(2 * 2), rel=0.05)
+    if width == 768:
+        assert network.embed.weight.std().item() == pytest.approx(0.02, rel=0.05)
+
+
 def test_learned_positions_refuse_longer_sequences():
     network = transformer(positions="learned", max_length=8).decoder(VOCAB)
     with pytest.raises(ValueError, match=r"9 tokens are more than max_length=8"):

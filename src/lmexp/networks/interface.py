@@ -8,7 +8,7 @@ sizes with as many of these methods as make sense for it:
     encoder_decoder(source_vocab, target_vocab) -> EncoderDecoder
     autoencoder(vocab) -> Autoencoder
 
-Shapes: B sequences, T tokens, D model width, V vocabulary.
+Shapes: B sequences, S source tokens, T tokens, D model width, V vocabulary.
 """
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -99,4 +99,50 @@ class CarryingDecoder(Decoder, Protocol):
         from `state`: whoever carries it zeroes the rows that begin a new document. The state is a
         tuple of (num_layers, B, D) tensors, not detached.
         """
+        ...
+
+
+class Memory(NamedTuple):
+    """What an encoder leaves to a decoder."""
+
+    hidden: Tensor  # (B, S, D)
+    mask: Tensor  # (B, S) bool, True on real tokens
+
+
+@runtime_checkable
+class EncoderDecoder(Protocol):
+    """Predicts each token of a target from its source and the target tokens before it.
+
+    Padding is on the right, of sources and of targets.
+    """
+
+    output: nn.Linear  # D -> V of the target, no bias
+
+    def hidden(self, source_ids: Tensor, source_mask: Tensor, target_ids: Tensor) -> Tensor:
+        """(B, S) ids, (B, S) bool, (B, T) ids, bos first -> (B, T, D).
+
+        forward is output(hidden).
+        """
+        ...
+
+    def __call__(self, source_ids: Tensor, source_mask: Tensor, target_ids: Tensor) -> Tensor:
+        """The same -> (B, T, V) logits."""
+        ...
+
+    def encode(self, source_ids: Tensor, source_mask: Tensor) -> Memory:
+        """(B, S) ids and bool -> what `start` takes."""
+        ...
+
+    def start(self, memory: Memory) -> State:
+        """State before the first token of the target."""
+        ...
+
+    def step(
+        self, ids: Tensor, state: State, attention_mask: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """As of a StepDecoder."""
+        ...
+
+    def reorder(self, state: State, rows: Tensor) -> State:
+        """As of a StepDecoder; what belongs to the source comes along."""
         ...
