@@ -1,9 +1,9 @@
 """Typed batches. Labels arrive aligned with the logits: collate shifts or masks them, nobody else.
 
-Shapes: B sequences, T tokens.
+Shapes: B sequences, T tokens (of a target, where there is one), S source tokens.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,10 +20,19 @@ class TokenBatch(NamedTuple):
     document_ids: Tensor | None = None  # (B, T) int32, rising along a row; None: one document a row
 
 
+class PairBatch(NamedTuple):
+    """Sources, and targets to be predicted from them."""
+
+    source_ids: Tensor  # (B, S) int64, each with its end of sequence
+    source_mask: Tensor  # (B, S) bool, True on real tokens; padding is on the right
+    target_ids: Tensor  # (B, T) int64, beginning of sequence first: what the decoder reads
+    labels: Tensor  # (B, T) int64, the end of sequence last; IGNORE on padding
+
+
 class TrainStep(NamedTuple):
     """All that one optimizer step learns from."""
 
-    micro_batches: list[TokenBatch]
+    micro_batches: list[Any]  # of one of the classes above
     epoch: int
     step: int  # in the epoch, from 0
     carries: bool  # whether recurrent state goes on from the step before

@@ -3,17 +3,29 @@
 Shapes: B sequences, T tokens, N tokens of the stream.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lmexp.batch import IGNORE, TokenBatch
+from lmexp.batch import IGNORE, PairBatch, TokenBatch
 from lmexp.batch_plan import Spans, Starts
+from lmexp.pair_plan import Rows
 from lmexp.tokenizers import BOS_ID, PAD_ID
 
 Tokens = NDArray[Any]  # (N,) uint16 or uint32, a memory map
+
+
+class PairTokens(Protocol):
+    """Token streams of both sides of pairs, and where each pair stands in them."""
+
+    source: Tokens
+    source_starts: Starts
+    source_lengths: Starts
+    target: Tokens
+    target_starts: Starts
+    target_lengths: Starts
 
 
 def collate_windows(
@@ -70,6 +82,44 @@ def collate_spans(tokens: Tokens, spans: Spans) -> TokenBatch:
         attention_mask=torch.from_numpy(np.arange(shape[1]) < spans.lengths[:, None]),
         labels=torch.from_numpy(labels),
     )
+
+
+def collate_pairs(store: PairTokens, rows: Rows) -> PairBatch:
+    """Pairs, padded on the right to the longest of each side.
+
+    The decoder reads bos t1 … tn and predicts t1 … tn eos. No row gives one pair of nothing,
+    labelled IGNORE throughout.
+
+    Args:
+        store: token streams of both sides.
+        rows: (B,) numbers of pairs.
+    """
+    if not len(rows):
+        nothing = _nothing(1)
+        return PairBatch(
+            nothing.input_ids, nothing.attention_mask, nothing.input_ids, nothing.labels
+        )
+    source_ids, source_mask = _padded(
+        store.source, store.source_starts[rows], store.source_lengths[rows]
+    )
+    labels, target_mask = _padded(
+        store.target, store.target_starts[rows], store.target_lengths[rows]
+    )
+    target_ids = np.roll(labels, 1, axis=1)
+    target_ids[:, 0] = BOS_ID
+    target_ids[~target_mask] = PAD_ID
+    labels[~target_mask] = IGNORE
+    return PairBatch(*map(torch.from_numpy, (source_ids, source_mask, target_ids, labels)))
+
+
+def _padded(tokens: Tokens, starts: Starts, lengths: Starts) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(B, longest) ids, PAD_ID after a row's own, and where they are real."""
+    columns = np.arange(int(lengths.max()))
+    mask = columns < lengths[:, None]
+    ids = np.full(mask.shape, PAD_ID, dtype=np.int64)
+    places = starts[:, None] + columns
+    ids[mask] = tokens[places[mask]]  # one gather from the memory map
+    return ids, mask
 
 
 def _document_ids(input_ids: NDArray[np.int64]) -> torch.Tensor | None:

@@ -84,13 +84,17 @@ class TokenStore:
         self.num_bytes: int = self.counts["bytes"]
         self.num_chars: int = self.counts["chars"]
         self.num_unk: int = self.counts["unk"]
-        self.tokens: NDArray[Any] = self._map("tokens.bin", self.counts["dtype"], self.num_tokens)
-        documents = self._map("documents.bin", _DOCUMENT, self.num_documents)
+        self.tokens: NDArray[Any] = mapped(
+            folder / "tokens.bin", self.counts["dtype"], self.num_tokens
+        )
+        documents = mapped(folder / "documents.bin", _DOCUMENT, self.num_documents)
         self.document_starts: NDArray[np.int64] = documents["start"]
         self.document_bytes: NDArray[np.int64] = documents["bytes"]
         self.document_chars: NDArray[np.int64] = documents["chars"]
         self.document_hashes: NDArray[np.uint64] = documents["hash"]
-        self.line_hashes: NDArray[np.uint64] = self._map("lines.bin", "<u8", self.counts["hashes"])
+        self.line_hashes: NDArray[np.uint64] = mapped(
+            folder / "lines.bin", "<u8", self.counts["hashes"]
+        )
 
     def __reduce__(self) -> tuple[type["TokenStore"], tuple[Path]]:
         return TokenStore, (self.folder,)
@@ -100,16 +104,40 @@ class TokenStore:
         """Tokens that a language model predicts: all but the first of each document."""
         return self.num_tokens - self.num_documents
 
-    def _map(self, name: str, dtype: Any, length: int) -> NDArray[Any]:
-        path, wanted = self.folder / name, length * np.dtype(dtype).itemsize
-        if path.stat().st_size != wanted:
-            raise ValueError(
-                f"{path} has {path.stat().st_size:,} bytes instead of {wanted:,}: "
-                f"remove the folder {self.folder}, it will be built again"
-            )
-        if not length:
-            return np.empty(0, dtype=dtype)
-        return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
+
+def mapped(path: Path, dtype: Any, length: int) -> NDArray[Any]:
+    """An array of a store, read by memory map.
+
+    Raises:
+        ValueError: the file is shorter or longer.
+    """
+    wanted = length * np.dtype(dtype).itemsize
+    if path.stat().st_size != wanted:
+        raise ValueError(
+            f"{path} has {path.stat().st_size:,} bytes instead of {wanted:,}: "
+            f"remove the folder {path.parent}, it will be built again"
+        )
+    if not length:
+        return np.empty(0, dtype=dtype)
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
+
+
+@contextlib.contextmanager
+def tells_a_full_disk(folder: Path) -> Iterator[None]:
+    """Where tokens are written.
+
+    Raises:
+        OSError: the disk is full or read-only, with what to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise OSError(
+            f"{error.strerror} while writing tokens to {folder}: make room there, "
+            "or set LMEXP_CACHE to a folder on a disk that has some"
+        ) from error
 
 
 def write_store(
@@ -131,7 +159,7 @@ def write_store(
         OSError: the disk is full or read-only.
     """
     dropped: Counter[str] = Counter()
-    try:
+    with tells_a_full_disk(folder):
         folder.mkdir(parents=True)
         with _Writer(folder, frame, tokenizer.vocab_size) as writer:
             for block in _blocks(pieces(dropped)):
@@ -141,13 +169,6 @@ def write_store(
             raise EmptyTextError.of(dropped)
         counts["dropped"] = dict(sorted(dropped.items()))
         (folder / "store.json").write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise OSError(
-            f"{error.strerror} while writing tokens to {folder}: make room there, "
-            "or set LMEXP_CACHE to a folder on a disk that has some"
-        ) from error
     return TokenStore(folder)
 
 

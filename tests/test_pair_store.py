@@ -1,0 +1,104 @@
+import pickle
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lmexp.batch import IGNORE
+from lmexp.collate import collate_pairs
+from lmexp.packing import EmptyTextError
+from lmexp.pair_store import PairFrame, write_pair_store
+from lmexp.tokenizers import BOS_ID, EOS_ID, PAD_ID, SPECIALS, UNK_ID, Bytes
+
+FRAME = PairFrame(EOS_ID, UNK_ID, max_length=6, drops_longer=True, keeps_texts=True)
+FIRST = len(SPECIALS)  # id of byte 0
+
+
+def pair(source, target, *references):
+    return SimpleNamespace(source=source, target=target, references=references)
+
+
+def ids(text):
+    return [FIRST + byte for byte in text.encode()]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(pairs, frame=FRAME):
+        tokenizer = Bytes()
+        return write_pair_store(tmp_path / "store", lambda _: pairs, (tokenizer, tokenizer), frame)
+
+    return write
+
+
+def test_a_pair_is_stored_with_the_ends_of_both_sides(write):
+    store = write([pair("ab", "c"), pair("", "de")])
+
+    assert store.source.tolist() == [*ids("ab"), EOS_ID, EOS_ID]
+    assert store.target.tolist() == [*ids("c"), EOS_ID, *ids("de"), EOS_ID]
+    assert store.source_starts.tolist() == [0, 3]
+    assert store.source_lengths.tolist() == [3, 1]
+    assert store.target_lengths.tolist() == [2, 3]
+
+
+def test_counts_are_of_the_targets(write):
+    store = write([pair("aaa", "é"), pair("b", "c")])
+    assert (store.num_pairs, store.num_bytes, store.num_chars, store.num_unk) == (2, 3, 2, 0)
+
+
+def test_longer_pairs_are_dropped_and_counted(write):
+    store = write([pair("123456", "a"), pair("a", "12345"), pair("a", "123456")])
+
+    assert store.num_pairs == 1
+    assert store.counts["dropped"] == {"longer than 6 tokens": 2}
+
+
+def test_longer_pairs_of_an_evaluation_are_cut_and_counted_but_their_texts_are_whole(write):
+    store = write([pair("1234567", "a")], FRAME._replace(drops_longer=False))
+
+    assert store.source.tolist() == [*ids("12345"), EOS_ID]
+    assert store.counts["dropped"] == {"cut at 6 tokens": 1}
+    assert store.texts() == [["1234567", "a"]]
+
+
+def test_texts_come_back_as_they_were(write):
+    store = write([pair("\u2028a", "b\x85", "c"), pair("", "")])
+    assert store.texts() == [["\u2028a", "b\x85", "c"], ["", ""]]
+
+
+def test_no_pair_is_an_error(write):
+    with pytest.raises(EmptyTextError, match="nothing was read"):
+        write([])
+
+
+def test_a_store_is_pickled_as_its_path(write):
+    store = write([pair("ab", "c")])
+    assert pickle.loads(pickle.dumps(store)).source.tolist() == store.source.tolist()
+
+
+def test_a_store_with_a_file_cut_short_is_refused(write, tmp_path):
+    store = write([pair("ab", "c")])
+    with (tmp_path / "store" / "source.bin").open("ab") as file:
+        file.truncate(4)
+
+    with pytest.raises(ValueError, match=r"source.bin has 4 bytes instead of 6: remove the folder"):
+        type(store)(store.folder)
+
+
+def test_the_decoder_reads_the_target_from_bos_and_predicts_it_to_eos(write):
+    store = write([pair("ab", "c"), pair("d", "efg")])
+
+    batch = collate_pairs(store, np.array([1, 0]))
+
+    a, b, c, d, e, f, g = ids("abcdefg")
+    assert batch.source_ids.tolist() == [[d, EOS_ID, PAD_ID], [a, b, EOS_ID]]
+    assert batch.source_mask.tolist() == [[True, True, False], [True, True, True]]
+    assert batch.target_ids.tolist() == [[BOS_ID, e, f, g], [BOS_ID, c, PAD_ID, PAD_ID]]
+    assert batch.labels.tolist() == [[e, f, g, EOS_ID], [c, EOS_ID, IGNORE, IGNORE]]
+
+
+def test_no_row_gives_one_that_predicts_nothing(write):
+    batch = collate_pairs(write([pair("ab", "c")]), np.empty(0, dtype=np.int64))
+
+    assert batch.labels.tolist() == [[IGNORE]]
+    assert all(part.shape == (1, 1) for part in batch)
