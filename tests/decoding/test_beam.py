@@ -1,0 +1,164 @@
+import itertools
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lmexp.decoding.beam import Beam, beam_search
+
+BOS, EOS = 0, 1
+VOCAB = 5  # the last two are ordinary
+TABLE = torch.randn(10_007, VOCAB, generator=torch.Generator().manual_seed(0)) * 2
+
+
+class Oracle:
+    """Logits are a function of the whole prefix and of what `start` was given."""
+
+    output = SimpleNamespace(weight=torch.zeros(VOCAB, 1))
+
+    def start(self, memory=None):
+        return (torch.tensor(memory),)
+
+    def step(self, ids, state, attention_mask=None):
+        (keys,) = state
+        for column in ids.T:
+            keys = (keys * 31 + column + 7) % len(TABLE)
+        return TABLE[keys], (keys,)
+
+    def reorder(self, state, rows):
+        return tuple(part[rows] for part in state)
+
+
+def beam(**changes):
+    options = {"size": 3, "length_penalty": 0.0, "max_ratio": 1.0, "max_extra": 0}
+    options |= {"min_ratio": 0.0, "no_repeat_ngram": 0, "n_best": 1}
+    return Beam(**(options | changes))
+
+
+def search(settings, keys=(1,), lengths=None, **options):
+    lengths = lengths or [4] * len(keys)
+    knobs = {"bos_id": BOS, "eos_id": EOS, "forbidden_ids": [BOS]} | options
+    oracle = Oracle()
+    return beam_search(oracle, oracle.start(list(keys)), lengths, settings, **knobs)
+
+
+def log_probability(key, ids, forbidden=(BOS,)):
+    """Of ids and the end, one token after the other; forbidden tokens keep their share."""
+    oracle, total = Oracle(), 0.0
+    logits, state = oracle.step(torch.tensor([[BOS]]), oracle.start([key]))
+    for token in ids:
+        total += logits.log_softmax(-1)[0, token].item()
+        logits, state = oracle.step(torch.tensor([[token]]), state)
+    return total + logits.log_softmax(-1)[0, EOS].item()
+
+
+def every_text(longest):
+    """All texts of at most `longest` tokens over the three that are no bos and no eos."""
+    return itertools.chain.from_iterable(
+        itertools.product((2, 3, 4), repeat=length) for length in range(longest + 1)
+    )
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
+@pytest.mark.parametrize("key", [1, 2, 3])
+def test_a_full_beam_finds_what_brute_force_finds(alpha, key):
+    settings = beam(size=200, length_penalty=alpha, n_best=5)
+    ranked = sorted(
+        every_text(4),
+        key=lambda ids: log_probability(key, ids) / settings.penalty(len(ids) + 1),
+        reverse=True,
+    )
+
+    (found,) = search(settings, [key])
+
+    assert [tuple(text.ids) for text in found] == ranked[:5]
+
+
+def test_scores_are_those_of_forced_decoding():
+    for text in search(beam(size=4, length_penalty=0.7, n_best=4))[0]:
+        assert text.log_probability == pytest.approx(log_probability(1, text.ids), abs=1e-5)
+        length = len(text.ids) + 1
+        assert text.score == pytest.approx(text.log_probability / ((5 + length) / 6) ** 0.7)
+
+
+@pytest.mark.parametrize("key", range(1, 9))
+def test_a_beam_of_one_is_greedy(key):
+    oracle, greedy, token = Oracle(), [], BOS
+    state = oracle.start([key])
+    while len(greedy) < 6:
+        logits, state = oracle.step(torch.tensor([[token]]), state)
+        logits = logits.index_fill(1, torch.tensor([BOS]), -math.inf)
+        token = int(logits.argmax())
+        if token == EOS:
+            break
+        greedy.append(token)
+
+    ((text,),) = search(beam(size=1), [key], [6])
+
+    assert text.ids == greedy
+
+
+def test_batch_mates_and_their_order_change_nothing():
+    keys, lengths = [5, 1, 9, 3], [3, 7, 1, 12]
+    alone = [search(beam(), [key], [length])[0] for key, length in zip(keys, lengths, strict=True)]
+
+    assert search(beam(), keys, lengths) == alone
+    assert search(beam(), keys[::-1], lengths[::-1]) == alone[::-1]
+
+
+def test_lengths_keep_within_their_bounds():
+    settings = beam(min_ratio=0.5, max_ratio=0.75, max_extra=1, n_best=3)
+
+    for length in (4, 8):
+        ((*texts,),) = search(settings, [1], [length])
+        assert texts
+        assert all(length / 2 <= len(text.ids) <= length * 3 / 4 + 1 for text in texts)
+
+
+def test_no_ngram_stands_twice():
+    (free,) = search(beam(size=2, min_ratio=1.0), [4], [12])
+    (held,) = search(beam(size=2, min_ratio=1.0, no_repeat_ngram=2), [4], [8])
+
+    def bigrams(ids):
+        return list(itertools.pairwise(ids))
+
+    assert len(set(bigrams(free[0].ids))) < len(bigrams(free[0].ids))
+    assert len(set(bigrams(held[0].ids))) == len(bigrams(held[0].ids)) == 7
+
+
+def test_a_text_begins_with_its_prefix_and_the_bounds_are_of_what_follows():
+    prefixes = [[3, 4, 3], []]
+
+    with_prefix, without = search(beam(min_ratio=1.0), [1, 1], [2, 2], prefixes=prefixes)
+
+    assert with_prefix[0].ids[:3] == [3, 4, 3]
+    assert len(with_prefix[0].ids) == 5
+    assert without == search(beam(min_ratio=1.0), [1], [2])[0]
+    assert with_prefix[0].log_probability == pytest.approx(
+        log_probability(1, with_prefix[0].ids), abs=1e-5
+    )
+
+
+def test_forbidden_ids_are_never_chosen():
+    for (text,) in search(beam(), range(20), forbidden_ids=[BOS, 3]):
+        assert 3 not in text.ids
+
+
+def test_a_wider_beam_is_no_less_probable_here():
+    narrow = search(beam(size=1), range(50), [6] * 50)
+    wide = search(beam(size=50), range(50), [6] * 50)
+
+    better = [w[0].score >= n[0].score - 1e-6 for w, n in zip(wide, narrow, strict=True)]
+    assert sum(better) >= 49  # not a law: the first-come rule may stop too early
+
+
+def test_more_texts_than_beams_are_refused():
+    with pytest.raises(ValueError, match=r"n_best=4 texts of a beam of size=3: write size=4"):
+        beam(n_best=4)
+
+
+def test_an_empty_source_of_length_zero_gives_an_empty_text():
+    ((text,),) = search(beam(), [1], [0])
+    assert text.ids == []
+    assert math.isfinite(text.score)
