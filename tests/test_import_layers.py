@@ -13,6 +13,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "tokenizers": {"tokenizers"},
     "corpora": {"corpora"},
     "cleaning": set(),
+    "pair_cleaning": {"cleaning"},
     "packing": set(),
     "pair_store": {"packing"},
     "pair_plan": set(),

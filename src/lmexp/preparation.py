@@ -84,7 +84,9 @@ class Preparation:
             tokenizers.save(unfitted, folder / "tokenizer.json")
 
         key = _hash(self.data_hash, settings(unfitted))
-        return tokenizers.load(built(cache_folder() / "tokenizers" / key, write) / "tokenizer.json")
+        folder = built(cache_folder() / "tokenizers" / key, write)
+        fitted: Tokenizer = tokenizers.load(folder / "tokenizer.json")
+        return fitted
 
     def store(self, split: Split, tokenizer: Tokenizer) -> TokenStore:
         """The tokens of a split.

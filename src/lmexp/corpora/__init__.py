@@ -1,7 +1,10 @@
 """Text by split. A corpus knows no tokens and imports nothing of lmexp outside this package.
 
-A corpus has `pieces(split)`, which streams; `is_stream`, true of one continuous text without ends
-of documents; `counts`, lines dropped or replaced by the last reading, by reason; `fingerprint()`, a
-hash of all that decides the text; `source`, where the text was found. Its constructor takes `root`,
-the folder of data.root or None, from the code.
+A corpus of text has `pieces(split)`, which streams, and `is_stream`, true of one continuous text
+without ends of documents. A corpus of pairs has `pairs(split)`, which streams sources with their
+targets, and `languages`, the codes of both sides, such as ("en", "zh"); None where unknown.
+
+Both have `splits`, those that there are; `counts`, what the last reading dropped or replaced, by
+reason; `fingerprint()`, a hash of all that decides the text; `source`, where the text was found.
+Constructors take `root`, the folder of data.root or None, from the code.
 """

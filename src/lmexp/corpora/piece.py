@@ -13,3 +13,11 @@ class Piece(NamedTuple):
 
     text: str
     document: int  # from 0, rising
+
+
+class Pair(NamedTuple):
+    r"""A text and what it is to become, such as its translation; lines without their "\n"."""
+
+    source: str
+    target: str
+    references: tuple[str, ...] = ()  # right answers beside the target

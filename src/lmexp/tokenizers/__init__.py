@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lmexp.tokenizers.characters import Bytes, Chars
+from lmexp.tokenizers.pairs import PairTokenizer
 from lmexp.tokenizers.reserved import (
     BOS_ID,
     CLS_ID,
@@ -35,6 +36,7 @@ __all__ = [
     "UNK_ID",
     "Bytes",
     "Chars",
+    "PairTokenizer",
     "SentencePiece",
     "Tokenizer",
     "Words",
@@ -46,12 +48,16 @@ __all__ = [
 _CLASSES: tuple[type[Tokenizer], ...] = (Bytes, Chars, Words, SentencePiece)
 
 
-def from_state(state: Mapping[str, Any]) -> Tokenizer:
-    """The tokenizer that state() described.
+def from_state(state: Mapping[str, Any]) -> Any:
+    """The tokenizer, or pair of them, that state() described.
 
     Raises:
         ValueError: the state is of no tokenizer of ours, or lacks something.
     """
+    if state.get("class") == "PairTokenizer":
+        source = from_state(state["source"])
+        target = state["target"]
+        return PairTokenizer(source, source if target is None else from_state(target))
     for kind in _CLASSES:
         if kind.__name__ == state.get("class"):
             settings = dict(state)
@@ -67,7 +73,7 @@ def from_state(state: Mapping[str, Any]) -> Tokenizer:
     raise ValueError(f"the state is of class {state.get('class')!r}: it has to be one of {names}")
 
 
-def save(tokenizer: Tokenizer, path: Path) -> None:
+def save(tokenizer: Tokenizer | PairTokenizer, path: Path) -> None:
     """Write tokenizer.json: whole, or not at all."""
     temporary = path.with_name(path.name + ".tmp")
     text = json.dumps(tokenizer.state(), ensure_ascii=False, indent=1)
@@ -75,7 +81,7 @@ def save(tokenizer: Tokenizer, path: Path) -> None:
     temporary.replace(path)
 
 
-def load(path: Path) -> Tokenizer:
+def load(path: Path) -> Any:
     """Read tokenizer.json.
 
     Raises:
@@ -83,7 +89,7 @@ def load(path: Path) -> Tokenizer:
     """
     try:
         return from_state(json.loads(path.read_text("utf-8")))
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, KeyError) as error:
         raise ValueError(
             f"{path} holds no tokenizer of lmexp ({error}): take the tokenizer.json of a run"
         ) from error
