@@ -17,7 +17,10 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "packing": set(),
     "pair_store": {"packing"},
     "pair_plan": set(),
-    "overlap": {"atomic", "cache", "packing"},
+    "overlap": {"atomic", "cache"},
+    "pair_preparation": {"cache", "packing", "pair_store", "preparation", "tokenizers"},
+    "pair_data": {"batch_plan", "collate", "loaders", "networks", "overlap"}
+    | {"pair_plan", "pair_preparation", "pair_store", "preparation", "tokenizers"},
     "preparation": {"cache", "packing", "tokenizers"},
     "loaders": {"batch_plan", "collate", "packing"},
     "data": {"batch_plan", "loaders", "networks", "overlap", "packing", "preparation"}

@@ -86,7 +86,7 @@ class EvalBatches(Dataset[EvalBatch]):
 
 
 def train_loader(
-    dataset: TrainSteps, positions: Positions, *, num_workers: int, pin_memory: bool
+    dataset: Dataset[TrainStep], positions: Positions, *, num_workers: int, pin_memory: bool
 ) -> DataLoader[TrainStep]:
     """Endless; nothing is drawn from torch's generator."""
     return DataLoader(
@@ -100,7 +100,7 @@ def train_loader(
     )
 
 
-def eval_loader(dataset: EvalBatches, *, pin_memory: bool) -> DataLoader[EvalBatch]:
+def eval_loader(dataset: Dataset[T], *, pin_memory: bool) -> DataLoader[T]:
     """Every batch once, in order; nothing is drawn from torch's generator."""
     return DataLoader(
         dataset,

@@ -1,16 +1,24 @@
 """Exact overlap between the splits of a corpus, by 64-bit hashes."""
 
 import json
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmexp.atomic import write_atomically
 from lmexp.cache import locked
-from lmexp.packing import TokenStore
 
 _BLOCK_HASHES = 1_000_000  # compared at once
+
+
+class Hashed(Protocol):
+    """A store, of text or of pairs."""
+
+    folder: Path
+    line_hashes: NDArray[np.uint64]  # of pairs: of the sources
+    document_hashes: NDArray[np.uint64]  # of pairs: of both sides
 
 
 class Overlap(NamedTuple):
@@ -20,7 +28,7 @@ class Overlap(NamedTuple):
     documents: int
 
 
-def cached_overlap(part: TokenStore, train: TokenStore) -> Overlap:
+def cached_overlap(part: Hashed, train: Hashed) -> Overlap:
     """overlap(part, train), computed once: kept beside the counts of part."""
     path = part.folder / f"overlap-{train.folder.name}.json"
     with locked(path):
@@ -29,7 +37,7 @@ def cached_overlap(part: TokenStore, train: TokenStore) -> Overlap:
     return Overlap(*json.loads(path.read_text(encoding="utf-8")))
 
 
-def overlap(part: TokenStore, train: TokenStore) -> Overlap:
+def overlap(part: Hashed, train: Hashed) -> Overlap:
     """Exact overlap of a smaller split with the training split, by 64-bit hashes.
 
     Reads the hashes of train block by block: memory is 17 bytes a line (or document) of part, and

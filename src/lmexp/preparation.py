@@ -5,18 +5,19 @@ import inspect
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from lmexp import tokenizers
 from lmexp.cache import built, cache_folder
 from lmexp.packing import FORMAT, EmptyTextError, Frame, Piece, TokenStore, write_store
 from lmexp.tokenizers import Tokenizer
 
+T = TypeVar("T")
 Split = Literal["train", "val", "test"]
 _ANNOUNCE_SECONDS = 10
-_ANNOUNCE_PIECES = 4096  # looks at the clock that often
+_ANNOUNCE_ITEMS = 4096  # looks at the clock that often
 
 
 class Corpus(Protocol):
@@ -68,8 +69,8 @@ class Preparation:
     ) -> None:
         self.corpus = corpus
         self.cleaning = cleaning
-        self.data_hash = _hash(corpus.fingerprint(), repr(cleaning), corpus.is_stream)
-        self._announce = announce or (lambda _: None)
+        self.data_hash = content_hash(corpus.fingerprint(), repr(cleaning), corpus.is_stream)
+        self._announce = announce
 
     def tokenizer(self, unfitted: Tokenizer) -> Tokenizer:
         """The tokenizer, fitted on the training split alone.
@@ -83,7 +84,7 @@ class Preparation:
             folder.mkdir(parents=True)
             tokenizers.save(unfitted, folder / "tokenizer.json")
 
-        key = _hash(self.data_hash, settings(unfitted))
+        key = content_hash(self.data_hash, settings(unfitted))
         folder = built(cache_folder() / "tokenizers" / key, write)
         fitted: Tokenizer = tokenizers.load(folder / "tokenizer.json")
         return fitted
@@ -94,7 +95,7 @@ class Preparation:
         Raises:
             ValueError: the split has no text.
         """
-        folder = cache_folder() / "tokens" / _hash(self.data_hash, split, tokenizer.hash())
+        folder = cache_folder() / "tokens" / content_hash(self.data_hash, split, tokenizer.hash())
         frame = document_frame(self.corpus.is_stream)
 
         def write(folder: Path) -> None:
@@ -121,15 +122,23 @@ class Preparation:
         )
 
     def _pieces(self, split: Split, dropped: Counter[str]) -> Iterator[Piece]:
-        then = time.monotonic()
         pieces = self.cleaning.clean(self.corpus.pieces(split), dropped)
-        for number, piece in enumerate(pieces, start=1):
-            yield piece
-            if number % _ANNOUNCE_PIECES or time.monotonic() - then < _ANNOUNCE_SECONDS:
-                continue
-            then = time.monotonic()
-            self._announce(f"preparing {split}: {number:,} lines read")
+        yield from announced(pieces, f"preparing {split}", "lines", self._announce)
         dropped.update(self.corpus.counts)
+
+
+def announced(
+    items: Iterable[T], what: str, unit: str, announce: Callable[[str], None] | None
+) -> Iterator[T]:
+    """The items, with a word every ten seconds about how many there were."""
+    then = time.monotonic()
+    for number, item in enumerate(items, start=1):
+        yield item
+        if number % _ANNOUNCE_ITEMS or time.monotonic() - then < _ANNOUNCE_SECONDS:
+            continue
+        then = time.monotonic()
+        if announce is not None:
+            announce(f"{what}: {number:,} {unit} read")
 
 
 def document_frame(is_stream: bool) -> Frame:
@@ -145,6 +154,7 @@ def settings(tokenizer: Tokenizer) -> dict[str, Any]:
     return {"class": f"{kind.__module__}.{kind.__qualname__}", **arguments}
 
 
-def _hash(*parts: Any) -> str:
+def content_hash(*parts: Any) -> str:
+    """A name for what some plain values decide."""
     text = json.dumps([FORMAT, *parts], sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,238 @@
+"""The data module of pairs: corpus + cleaning + tokenizers → token stores → buckets → loaders."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import lightning
+from annotated_types import Ge, Gt
+from torch.utils.data import DataLoader, Dataset
+
+from lmexp import tokenizers
+from lmexp.batch import PairBatch, TrainStep
+from lmexp.batch_plan import deal
+from lmexp.collate import collate_pairs
+from lmexp.loaders import Positions, Rank, current_rank, eval_loader, train_loader
+from lmexp.networks.interface import Vocab
+from lmexp.overlap import cached_overlap
+from lmexp.pair_plan import BucketPlan, Lengths, PairScoringPlan, Rows
+from lmexp.pair_preparation import PairCleaning, PairCorpus, PairPreparation
+from lmexp.pair_store import PairStore
+from lmexp.preparation import Split
+from lmexp.tokenizers import PairTokenizer, Tokenizer
+
+COUNTS = ("pairs", "source_tokens", "target_tokens", "bytes", "chars", "unk", "dropped")
+
+
+class PairVocab(NamedTuple):
+    """What networks have to know of both tokenizers; one object twice if they are one."""
+
+    source: Vocab
+    target: Vocab
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalPairs:
+    """How a text-to-text model is evaluated.
+
+    Args:
+        batch_size: pairs scored at once; changes no figure.
+    """
+
+    batch_size: Annotated[int, Gt(0)]
+
+
+class PairDataModule(lightning.LightningDataModule):
+    """Pairs of texts.
+
+    Args:
+        corpus: of pairs.
+        tokenizer: fitted by prepare on the training split, or a fitted PairTokenizer.
+        cleaning: of the training split.
+        joint: one tokenizer for both sides; else two of the same kind.
+        max_length: tokens of a side, its end included; longer pairs are dropped in training, and
+            cut in validation and test; both are counted.
+        batch_size: pairs of an optimizer step, over all micro-batches and ranks.
+        batch_tokens: or tokens of either side, padding included; exactly one of them is given.
+        num_workers: processes that read batches.
+        root: where the corpus was looked for first.
+        seed: of the order.
+        micro_batches: parts of a step.
+        evaluation: of validation and test.
+    """
+
+    plan: BucketPlan  # of the training split, once it is prepared
+    pin_memory = False  # set it for a GPU
+
+    def __init__(
+        self,
+        corpus: PairCorpus,
+        tokenizer: Tokenizer | PairTokenizer,
+        cleaning: PairCleaning,
+        *,
+        joint: bool,
+        max_length: Annotated[int, Gt(1)],
+        batch_size: Annotated[int, Gt(0)] | None,
+        batch_tokens: Annotated[int, Gt(0)] | None,
+        num_workers: Annotated[int, Ge(0)],
+        root: str | None,
+        seed: Annotated[int, Ge(0)],
+        micro_batches: Annotated[int, Gt(0)],
+        evaluation: EvalPairs,
+    ) -> None:
+        super().__init__()
+        self.corpus, self.cleaning, self.root = corpus, cleaning, root
+        self.tokenizer: Any = tokenizer
+        self.joint, self.max_length = joint, max_length
+        self.batch_size, self.batch_tokens = batch_size, batch_tokens
+        self.num_workers, self.seed, self.micro_batches = num_workers, seed, micro_batches
+        self.evaluation = evaluation
+        self._position = (0, 0)
+        self.data_hash = ""  # of the pairs as they are cleaned; known after prepare
+        self._stores: dict[Split, PairStore] = {}
+
+    def prepare(
+        self,
+        *,
+        fit: bool = True,
+        splits: Sequence[Split] = ("train", "val", "test"),
+        data_hash: str | None = None,
+        announce: Callable[[str], None] | None = None,
+    ) -> None:
+        """Fit the tokenizers and tokenise the splits, or find both in the cache.
+
+        Args:
+            fit: False keeps the tokenizer that was given (a checkpoint's).
+            splits: those that will be read.
+            data_hash: of the pairs that a run began with; None for a new run.
+            announce: told what takes long, every ten seconds.
+
+        Raises:
+            ValueError: a split has no pair, or the pairs are others than data_hash says.
+        """
+        preparation = PairPreparation(self.corpus, self.cleaning, self.max_length, announce)
+        self.data_hash = preparation.data_hash
+        if data_hash not in (None, self.data_hash):
+            raise ValueError(
+                f"the pairs of {self.corpus.source} have changed since the run began: their hash "
+                f"is {self.data_hash[:12]}…, and was {str(data_hash)[:12]}…; bring the old ones "
+                "back, or begin a new run without resume="
+            )
+        if fit:
+            self.tokenizer = preparation.tokenizer(self.tokenizer, is_joint=self.joint)
+        for split in splits:
+            self._stores[split] = preparation.store(split, self.tokenizer)
+        if "train" in splits:
+            self.plan = BucketPlan(
+                _lengths(self.store("train")),
+                batch_size=self.batch_size,
+                batch_tokens=self.batch_tokens,
+                micro_batches=self.micro_batches,
+                seed=self.seed,
+            )
+
+    @property
+    def vocab(self) -> PairVocab:
+        """What networks have to know of the tokenizers."""
+        return pair_vocab(self.tokenizer)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch; the same in every one."""
+        return self.plan.steps_per_epoch
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Predicted tokens of a step, on average over an epoch."""
+        return max(1, round(len(self.store("train").target) / self.steps_per_epoch))
+
+    def store(self, split: Split) -> PairStore:
+        """The tokens of a prepared split."""
+        return self._stores[split]
+
+    def start_at(self, position: tuple[int, int]) -> None:
+        """(epoch, step in it) where train_dataloader begins."""
+        self._position = position
+
+    def train_dataloader(self) -> DataLoader[TrainStep]:
+        """The steps of this rank from start_at on, epoch after epoch, without end."""
+        steps = PairSteps(self.store("train"), self.plan, current_rank())
+        positions = Positions(self.steps_per_epoch, self._position)
+        return train_loader(
+            steps, positions, num_workers=self.num_workers, pin_memory=self.pin_memory
+        )
+
+    def val_dataloader(self) -> DataLoader[PairBatch]:
+        """Every pair of the validation split once."""
+        return self.eval_dataloader("val")
+
+    def test_dataloader(self) -> DataLoader[PairBatch]:
+        """Every pair of the test split once."""
+        return self.eval_dataloader("test")
+
+    def eval_dataloader(self, split: Split) -> DataLoader[PairBatch]:
+        """Every pair of a prepared split once."""
+        store = self.store(split)
+        plan = PairScoringPlan(_lengths(store), self.evaluation.batch_size)
+        return eval_loader(
+            PairBatches(store, deal(plan.batches(), *current_rank())), pin_memory=self.pin_memory
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """What was read, for the record."""
+        facts: dict[str, Any] = {
+            "source": self.corpus.source,
+            "data_hash": self.data_hash,
+            "tokenizer_hash": self.tokenizer.hash(),
+            "vocab_size": self.tokenizer.vocab_size,
+        }
+        for split, store in self._stores.items():
+            facts[split] = {key: store.counts[key] for key in COUNTS}
+            facts[split]["tokens"] = store.counts["target_tokens"]
+            if split != "train" and "train" in self._stores:
+                overlap = cached_overlap(store, self._stores["train"])
+                facts[split]["lines_in_train"] = overlap.lines  # sources
+                facts[split]["documents_in_train"] = overlap.documents  # pairs
+        if "train" in self._stores:
+            facts["padding"] = round(self.plan.padding(), 4)
+            facts["padding_of_random_batches"] = round(self.plan.random_padding(), 4)
+        return facts
+
+
+def pair_vocab(tokenizer: PairTokenizer) -> PairVocab:
+    """What networks have to know of both tokenizers."""
+    ids = tokenizers.PAD_ID, tokenizers.BOS_ID, tokenizers.EOS_ID, tokenizers.MASK_ID
+    source = Vocab(tokenizer.source.vocab_size, *ids)
+    if tokenizer.is_joint:
+        return PairVocab(source, source)
+    return PairVocab(source, Vocab(tokenizer.target.vocab_size, *ids))
+
+
+def _lengths(store: PairStore) -> Lengths:
+    return Lengths(store.source_lengths, store.target_lengths)
+
+
+class PairSteps(Dataset[TrainStep]):
+    """The step at a position of the plan, as one rank reads it."""
+
+    def __init__(self, store: PairStore, plan: BucketPlan, rank: Rank) -> None:
+        self._store, self._plan, self._rank = store, plan, rank
+
+    def __getitem__(self, position: tuple[int, int]) -> TrainStep:
+        epoch, step = position
+        parts = deal(self._plan.step(epoch, step), *self._rank)
+        batches = [collate_pairs(self._store, rows) for rows in parts]
+        return TrainStep(batches, epoch, step, carries=False)
+
+
+class PairBatches(Dataset[PairBatch]):
+    """Batches of an evaluation."""
+
+    def __init__(self, store: PairStore, batches: list[Rows]) -> None:
+        self._store, self._batches = store, batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> PairBatch:
+        return collate_pairs(self._store, self._batches[index])

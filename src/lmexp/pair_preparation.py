@@ -1,0 +1,135 @@
+"""From a corpus of pairs to fitted tokenizers and token stores, each cached or built once."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Protocol
+
+from lmexp import tokenizers
+from lmexp.cache import built, cache_folder
+from lmexp.packing import EmptyTextError
+from lmexp.pair_store import PAIR_FORMAT, Pair, PairFrame, PairStore, write_pair_store
+from lmexp.preparation import Split, announced, content_hash, settings
+from lmexp.tokenizers import PairTokenizer, Tokenizer
+
+
+class PairCorpus(Protocol):
+    """What yields the pairs of a split."""
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Pairs dropped or changed by the last reading, by reason."""
+        ...
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """Those that have pairs."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where the files were found."""
+        ...
+
+    @property
+    def languages(self) -> tuple[str | None, str | None]:
+        """Codes of source and target, such as en and zh; None where they are not known."""
+        ...
+
+    def pairs(self, split: Split) -> Iterator[Any]:
+        """The pairs, in order; see pair_store.Pair."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Hash of the files and of all settings that change the text."""
+        ...
+
+
+class PairCleaning(Protocol):
+    """What changes or drops pairs; its repr names all its settings."""
+
+    def clean(self, pairs: Iterator[Any], counts: Counter[str]) -> Iterator[Any]:
+        """The pairs that stay; counts what does not, by reason."""
+        ...
+
+
+class PairPreparation:
+    """Reads a corpus of pairs into the cache. Training pairs are cleaned; of validation and test
+    every pair is scored as it stands.
+
+    Args:
+        corpus: what to read.
+        cleaning: of the training split.
+        max_length: tokens of a side: longer pairs are dropped in training, and cut elsewhere.
+        announce: told what takes long, every ten seconds.
+    """
+
+    def __init__(
+        self,
+        corpus: PairCorpus,
+        cleaning: PairCleaning,
+        max_length: int,
+        announce: Callable[[str], None] | None = None,
+    ) -> None:
+        self.corpus, self.cleaning, self.max_length = corpus, cleaning, max_length
+        self.data_hash = content_hash(PAIR_FORMAT, corpus.fingerprint(), repr(cleaning))
+        self._announce = announce
+
+    def tokenizer(self, unfitted: Tokenizer, *, is_joint: bool) -> PairTokenizer:
+        """The tokenizers, fitted on the training split alone: one on both sides, or two."""
+        if is_joint:
+            both = self._fitted(unfitted, ("source", "target"))
+            return PairTokenizer(both, both)
+        source, target = (self._fitted(deepcopy(unfitted), (s,)) for s in ("source", "target"))
+        return PairTokenizer(source, target)
+
+    def _fitted(self, unfitted: Tokenizer, sides: tuple[str, ...]) -> Tokenizer:
+        def texts() -> Iterator[str]:
+            for pair in self._pairs("train", Counter()):
+                yield from (getattr(pair, side) for side in sides)
+
+        def write(folder: Path) -> None:
+            unfitted.fit(texts)
+            folder.mkdir(parents=True)
+            tokenizers.save(unfitted, folder / "tokenizer.json")
+
+        key = content_hash(self.data_hash, settings(unfitted), sides)
+        folder = built(cache_folder() / "tokenizers" / key, write)
+        fitted: Tokenizer = tokenizers.load(folder / "tokenizer.json")
+        return fitted
+
+    def store(self, split: Split, tokenizer: PairTokenizer) -> PairStore:
+        """The tokens of a split.
+
+        Raises:
+            ValueError: the split has no pair.
+        """
+        is_training = split == "train"
+        frame = PairFrame(
+            tokenizers.EOS_ID,
+            tokenizers.UNK_ID,
+            self.max_length,
+            drops_longer=is_training,
+            keeps_texts=not is_training,
+        )
+        key = content_hash(self.data_hash, split, tokenizer.hash(), frame)
+
+        def write(folder: Path) -> None:
+            sides = tokenizer.source, tokenizer.target
+            write_pair_store(folder, lambda drops: self._pairs(split, drops), sides, frame)
+
+        try:
+            return PairStore(built(cache_folder() / "pairs" / key, write))
+        except EmptyTextError as error:
+            raise ValueError(
+                f"the {split} split of {self.corpus.source} has no pair ({error}): give it some, "
+                "or look at data.cleaning and data.max_length"
+            ) from error
+
+    def _pairs(self, split: Split, dropped: Counter[str]) -> Iterator[Pair]:
+        pairs = self.corpus.pairs(split)
+        if split == "train":
+            pairs = self.cleaning.clean(pairs, dropped)
+        yield from announced(pairs, f"preparing {split}", "pairs", self._announce)
+        dropped.update(self.corpus.counts)

@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+
+from lmexp import tokenizers
+from lmexp.batch import IGNORE
+from lmexp.corpora.reverse import Reverse
+from lmexp.pair_cleaning import PairCleaning
+from lmexp.pair_data import EvalPairs, PairDataModule
+from lmexp.tokenizers import BOS_ID, EOS_ID, Words
+
+CLEANING = PairCleaning(
+    unescape_html=False,
+    strip_control=False,
+    nfc=False,
+    drop_empty=True,
+    drop_identical=False,
+    max_chars=None,
+    max_ratio=None,
+    scripts=None,
+    drop_duplicates=False,
+)
+
+
+def corpus(**changes):
+    sizes = {"size": 300, "min_length": 1, "max_length": 9, "vocabulary": 7, "seed": 0}
+    return Reverse(**(sizes | {"val_size": 20, "test_size": 21} | changes))
+
+
+def module(**changes):
+    options = {
+        "joint": True,
+        "max_length": 32,
+        "batch_size": None,
+        "batch_tokens": 200,
+        "num_workers": 0,
+        "root": None,
+        "seed": 0,
+        "micro_batches": 2,
+        "evaluation": EvalPairs(batch_size=8),
+    } | changes
+    text = options.pop("corpus", None) or corpus()
+    return PairDataModule(text, Words(vocab_size=None, min_count=1), CLEANING, **options)
+
+
+@pytest.fixture
+def data():
+    data = module()
+    data.prepare()
+    return data
+
+
+def targets(data, batches):
+    """The target texts of some batches, in order."""
+    rows = [row[row != IGNORE].tolist() for batch in batches for row in batch.labels]
+    assert all(row[-1] == EOS_ID for row in rows)
+    return [data.tokenizer.target.decode(row) for row in rows]
+
+
+def test_an_epoch_reads_every_training_pair_once(data):
+    loader = iter(data.train_dataloader())
+    steps = [next(loader) for _ in range(data.steps_per_epoch)]
+
+    read = targets(data, [batch for step in steps for batch in step.micro_batches])
+
+    assert sorted(read) == sorted(pair.target for pair in corpus().pairs("train"))
+    assert [step.step for step in steps] == list(range(data.steps_per_epoch))
+
+
+def test_source_and_target_of_a_row_belong_together(data):
+    batch = next(iter(data.train_dataloader())).micro_batches[0]
+
+    for source, mask, read, label in zip(*batch, strict=True):
+        words = data.tokenizer.source.decode(source[mask].tolist()).split()
+        assert data.tokenizer.target.decode(label[label != IGNORE].tolist()).split() == words[::-1]
+        assert read[0] == BOS_ID
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_an_evaluation_reads_every_pair_once(data, split):
+    read = targets(data, data.eval_dataloader(split))
+    assert sorted(read) == sorted(pair.target for pair in corpus().pairs(split))
+
+
+def test_texts_of_an_evaluation_are_as_the_corpus_gave_them(data):
+    texts = data.store("test").texts()
+    assert texts == [[pair.source, pair.target] for pair in corpus().pairs("test")]
+
+
+def test_a_run_goes_on_at_any_position(data):
+    loader = iter(data.train_dataloader())
+    steps = [next(loader) for _ in range(data.steps_per_epoch + 3)]
+    data.start_at((1, 2))
+
+    step = next(iter(data.train_dataloader()))
+
+    assert (step.epoch, step.step) == (1, 2)
+    for ours, theirs in zip(step.micro_batches, steps[-1].micro_batches, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_joint_tokenizers_give_one_vocabulary_and_separate_ones_two(data):
+    separate = module(joint=False)
+    separate.prepare()
+
+    (source, target), (own_source, own_target) = data.vocab, separate.vocab
+    assert source is target
+    assert own_source is not own_target
+    assert not separate.tokenizer.is_joint
+
+
+def test_the_tokenizer_knows_the_training_pairs_alone():
+    data = module(corpus=corpus(vocabulary=150, size=60, val_size=100, max_length=3))
+    data.prepare()
+
+    seen = {word for pair in data.corpus.pairs("train") for word in pair.source.split()}
+    assert all(data.tokenizer.source.encode(word) != [tokenizers.UNK_ID] for word in seen)
+    assert data.store("val").num_unk > 0
+
+
+def test_longer_pairs_are_dropped_in_training_and_cut_elsewhere():
+    data = module(max_length=4, corpus=corpus(min_length=3))
+    data.prepare()
+
+    facts = data.facts()
+    assert facts["train"]["dropped"]["longer than 4 tokens"] > 0
+    assert facts["test"]["pairs"] == 21
+    assert facts["test"]["dropped"]["cut at 4 tokens"] > 0
+    assert data.store("train").target_lengths.max() == 4
+
+
+def test_other_pairs_than_a_run_began_with_are_refused(data):
+    with pytest.raises(ValueError, match="have changed since the run began"):
+        module(corpus=corpus(seed=1)).prepare(data_hash=data.data_hash)
+
+
+def test_facts_tell_padding_and_overlap(data):
+    facts = data.facts()
+    assert 0 <= facts["padding"] < facts["padding_of_random_batches"] < 1
+    assert facts["val"]["documents_in_train"] == 0
+    assert facts["train"]["pairs"] == 300
