@@ -56,6 +56,7 @@ def ours(dtype: torch.dtype, device: torch.device) -> Any:
         activation="gelu_tanh",
         bias=True,
         tied=True,
+        shares_embeddings=True,
         max_length=POSITIONS,
     )
     vocab = Vocab(size=VOCAB, pad_id=0, bos_id=2, eos_id=3, mask_id=4)

@@ -21,6 +21,8 @@ num_layers: 1
 dropout: 0.0
 variational: false
 tied: true
+attention: dot
+shares_embeddings: true
 """
 ENCODER = """\
 from dataclasses import dataclass
@@ -48,7 +50,8 @@ IN_FILES = {
         "model",
         LSTM.replace("num_layers", "num_layerz"),
         "my_conf/model/bad.yaml: model.num_layerz: Recurrent takes no 'num_layerz'; did you mean "
-        "'num_layers'? It takes cell, d_model, num_layers, dropout, variational, tied.",
+        "'num_layers'? It takes cell, d_model, num_layers, dropout, variational, tied, attention, "
+        "shares_embeddings.",
     ),
     "wrong value in a file": in_file(
         "model",
@@ -68,7 +71,7 @@ IN_FILES = {
         "my_conf/model/bad.yaml: model.tied is missing: Recurrent needs it",
     ),
     "key twice in a file": in_file(
-        "model", LSTM + "tied: false\n", "my_conf/model/bad.yaml:8:", "duplicate key", "tied"
+        "model", LSTM + "tied: false\n", "my_conf/model/bad.yaml:10:", "duplicate key", "tied"
     ),
     "no YAML": in_file(
         "model", "_target_: a\n  cell: [\n", "my_conf/model/bad.yaml:2:", "no valid YAML"
@@ -104,7 +107,7 @@ IN_FILES = {
         "model",
         "_target_: my_nets.Encoder\nwidth: 3\n",
         "lmexp: task=causal_lm needs a decoder; model=bad builds: encoder. "
-        "Models that build one: gru, lstm, rnn, transformer.",
+        "Models that build one: gru, lstm, rnn, transformer, transformer_base, transformer_big.",
         options="--allow-targets my_nets",
     ),
     "a file that hides one of ours": Mistake(

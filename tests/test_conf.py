@@ -26,6 +26,8 @@ model:
   dropout: 0.0
   variational: false
   tied: true
+  attention: dot
+  shares_embeddings: true
 optimizer:
   lr: 0.25
 """

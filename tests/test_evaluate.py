@@ -15,7 +15,7 @@ MISS = math.log(math.exp(GAP) + V - 1)  # nats for a token that is not the succe
 HIT = MISS - GAP
 
 
-LAYERS = {"d_model": 16, "num_layers": 2, "dropout": 0.5, "tied": True}
+LAYERS = {"d_model": 16, "num_layers": 2, "dropout": 0.5, "tied": True, "shares_embeddings": True}
 ATTENTION = {"num_heads": 2, "num_kv_heads": 1, "d_ff": 32, "activation": "swiglu", "norm": "rms"}
 KINDS = {"norm_first": True, "positions": "rotary", "max_length": None, "bias": False}
 ARCHITECTURES = {
@@ -23,6 +23,7 @@ ARCHITECTURES = {
         "_target_": "lmexp.networks.recurrent.Recurrent",
         "cell": cell,
         "variational": False,
+        "attention": "dot",
         **LAYERS,
     }
     for cell in ("rnn", "lstm", "gru")

@@ -166,6 +166,7 @@ def eight_positions(run):
         "dropout": 0.0,
         "bias": False,
         "tied": True,
+        "shares_embeddings": True,
     }
     task = build_task(saved["recipe"], vocab_of(Bytes(extra=[])), None)
     checkpoint.save({**saved, "state_dict": task.state_dict()}, path)

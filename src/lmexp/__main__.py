@@ -13,6 +13,7 @@ COMMANDS = {
     "models": ("models", "which architecture does which task"),
     "evaluate": ("evaluate", "score a split or a file with a trained model"),
     "generate": ("predict", "continue prompts with a trained model"),
+    "translate": ("translate", "a line out for every line in, with a trained text-to-text model"),
     "show": ("show", "curves, samples and counts of a run"),
 }
 

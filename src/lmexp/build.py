@@ -36,6 +36,10 @@ def vocab_of(tokenizer: Any) -> Any:
     from lmexp import tokenizers
     from lmexp.networks.interface import Vocab
 
+    if isinstance(tokenizer, tokenizers.PairTokenizer):
+        from lmexp.pair_data import pair_vocab
+
+        return pair_vocab(tokenizer)
     ids = tokenizers.PAD_ID, tokenizers.BOS_ID, tokenizers.EOS_ID, tokenizers.MASK_ID
     return Vocab(tokenizer.vocab_size, *ids)
 
@@ -69,10 +73,19 @@ def build_task(
         architecture=build(recipe["model"], allow_targets),
         vocab=vocab,
         seed=recipe["seed"],
-        carries_state=recipe["data"].get("lanes") is not None,
-        document_mask=recipe["data"].get("document_mask", True),
+        **_of_text(recipe),
         **trained,
     )
+
+
+def _of_text(recipe: Recipe) -> dict[str, Any]:
+    """What a task of text, not of pairs, has to know of the data."""
+    if "lanes" not in recipe["data"]:
+        return {}
+    return {
+        "carries_state": recipe["data"]["lanes"] is not None,
+        "document_mask": recipe["data"].get("document_mask", True),
+    }
 
 
 def _optimizer(section: Recipe, allow_targets: tuple[str, ...], groups: list[Any]) -> Any:

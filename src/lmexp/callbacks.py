@@ -12,7 +12,7 @@ from lightning import Callback
 
 from lmexp.batch import TrainStep
 from lmexp.record import Record
-from lmexp.tasks.base import Task
+from lmexp.tasks.base import Sample, Task
 from lmexp.tasks.causal_lm import ScoredText
 
 
@@ -76,7 +76,7 @@ class Recorder(Callback):
         flops_per_token: of the network, forward and backward.
         peak_flops: of the device, for the utilisation.
         scored: totals of the validation text.
-        sample: a text from the network as it stands; None for no samples.
+        sample: puts out something from the network as it stands, or None for no samples.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Recorder(Callback):
         flops_per_token: float,
         peak_flops: float,
         scored: ScoredText,
-        sample: Callable[[], str] | None,
+        sample: Callable[[], Sample | None],
     ) -> None:
         self.record = record
         self.progress = progress
@@ -192,7 +192,10 @@ class Recorder(Callback):
     def on_validation_epoch_end(self, trainer: lightning.Trainer, task: Any) -> None:
         """Write the figures of a validation and a sample, the averaged weights still in place."""
         figures = {f"val/{name}": value for name, value in task.validated(self.scored).items()}
+        sample = self.sample()
+        if sample is not None:
+            figures |= {f"val/{name}": value for name, value in sample.figures.items()}
         self.record.write(task.steps_done, {"epoch": self.epoch, "tokens": self.tokens, **figures})
         self.figures = figures
-        if self.sample is not None:
-            self.record.sample(task.steps_done, self.sample())
+        if sample is not None:
+            self.record.sample(task.steps_done, sample.text)

@@ -64,9 +64,16 @@ SECTIONS = {
         _is_a("LightningDataModule"),
         frozenset({"tokenizer", "seed", "micro_batches", "evaluation"}),
     ),
-    "data.corpus": Section("a corpus, with pieces()", _has("pieces"), frozenset({"root"})),
+    "data.corpus": Section(
+        "a corpus, with pieces() or pairs()",
+        lambda target: bool({"pieces", "pairs"} & target.methods),
+        frozenset({"root"}),
+    ),
     "data.cleaning": Section("a cleaning, with clean()", _has("clean")),
-    "eval": Section("lmexp.data.EvalWindows", lambda target: target.name == "EvalWindows"),
+    "eval": Section(
+        "lmexp.data.EvalWindows or lmexp.pair_data.EvalPairs",
+        lambda target: target.name in ("EvalWindows", "EvalPairs"),
+    ),
     "optimizer": Section(
         "a torch.optim.Optimizer", _is_a("Optimizer"), frozenset({"params"})
     ),
@@ -89,6 +96,10 @@ def _top(
     init_from: str | None,
 ) -> None:
     """Only its signature is used: the keys of a recipe that are no sections."""
+
+
+def _text_kind(target: Target) -> str:
+    return str(target.constants.get("text_kind", "text"))
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -124,6 +135,7 @@ def check(
     checker.top(recipe)
     found = {name: checker.section(recipe[name], name) for name in SECTIONS if "." not in name}
     checker.combination(found["model"], found["task"])
+    checker.kinds(found)
     check_rules(recipe, found["model"], checker.refuse)
 
 
@@ -259,6 +271,17 @@ class _Checker:
             convert(value, parameter)
         except ValueError as error:
             self.refuse(key, f"{key}={written(value)}: {parameter.name} {error}")
+
+    def kinds(self, found: Mapping[str, Target]) -> None:
+        """Data, task and evaluation are all of text, or all of pairs of texts."""
+        needed = _text_kind(found["task"])
+        for section in ("data", "eval"):
+            if (given := _text_kind(found[section])) != needed:
+                raise ValueError(
+                    f"{self.origins.named('task', found['task'].name)} reads {needed}; "
+                    f"{self.origins.named(section, found[section].name)} is of {given}: choose "
+                    f"{'another task= or data=' if section == 'data' else 'another eval='}"
+                )
 
     def combination(self, model: Target, task: Target) -> None:
         """The architecture builds the network that the task asks for."""

@@ -113,8 +113,8 @@ class TextDataModule(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         self.corpus, self.cleaning, self.root = corpus, cleaning, root
-        self.tokenizer = tokenizer
-        self.max_length, self.lanes, self.document_mask = max_length, lanes, document_mask
+        self.tokenizer, self.lanes, self.document_mask = tokenizer, lanes, document_mask
+        self.max_length = self.row_length = max_length
         self.rows = _rows_of_a_step(max_length, batch_size, batch_tokens, lanes, micro_batches)
         self.num_workers, self.seed, self.micro_batches = num_workers, seed, micro_batches
         self.evaluation = evaluation

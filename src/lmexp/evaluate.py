@@ -63,9 +63,9 @@ def main(args: argparse.Namespace) -> int:
         raise FileNotFoundError(f"--json {args.json}: there is no folder {args.json.parent}")
     if args.file is not None and not args.file.is_file():
         raise FileNotFoundError(f"--file {args.file}: no such file")
-    from lmexp.loading import load
+    from lmexp.loading import load_language_model
 
-    loaded = load(args.run, allow_targets=args.allow_targets)
+    loaded = load_language_model(args.run, allow_targets=args.allow_targets)
     recipe = _with_windows(loaded, args)
     with tempfile.TemporaryDirectory(prefix="lmexp-evaluate-") as folder:
         if args.file is None:

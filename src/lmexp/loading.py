@@ -52,6 +52,21 @@ def find_checkpoint(path: str | Path) -> Path:
     return newest
 
 
+def load_language_model(path: str | Path, allow_targets: Sequence[str] = ()) -> Loaded:
+    """load(), of a run of a language model.
+
+    Raises:
+        ValueError: the run is of a text-to-text model.
+    """
+    loaded = load(path, allow_targets)
+    if loaded.task.text_kind != "text":
+        raise ValueError(
+            f"{loaded.path} is of a text-to-text model: its test figures stand in summary.json, "
+            f"and lmexp translate {path} puts out a line for every line of standard input"
+        )
+    return loaded
+
+
 def load(path: str | Path, allow_targets: Sequence[str] = ()) -> Loaded:
     """A network that can be evaluated, generated from or looked at; needs the checkpoint alone.
 

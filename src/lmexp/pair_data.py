@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import lightning
 from annotated_types import Ge, Gt
@@ -12,6 +12,7 @@ from lmexp import tokenizers
 from lmexp.batch import PairBatch, TrainStep
 from lmexp.batch_plan import deal
 from lmexp.collate import collate_pairs
+from lmexp.decoding.beam import Beam
 from lmexp.loaders import Positions, Rank, current_rank, eval_loader, train_loader
 from lmexp.networks.interface import Vocab
 from lmexp.overlap import cached_overlap
@@ -33,13 +34,42 @@ class PairVocab(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class EvalPairs:
-    """How a text-to-text model is evaluated.
+    """How a text-to-text model is evaluated; part of the signature of every figure.
 
     Args:
+        beam_size: see decoding.beam.Beam, as the next five.
+        length_penalty: 0 ranks by probability alone.
+        max_ratio: tokens of the longest output, over those of its source.
+        max_extra: more of them.
+        min_ratio: tokens of the shortest output, over those of its source.
+        no_repeat_ngram: 0 allows all.
         batch_size: pairs scored at once; changes no figure.
+        batch_tokens: of the sources, times the beam, that are searched at once; changes no figure.
+        sample_pairs: of the validation split, put out greedily and scored after each validation.
     """
 
+    text_kind: ClassVar[str] = "pairs"
+
+    beam_size: Annotated[int, Gt(0)]
+    length_penalty: Annotated[float, Ge(0)]
+    max_ratio: Annotated[float, Gt(0)]
+    max_extra: Annotated[int, Ge(0)]
+    min_ratio: Annotated[float, Ge(0)]
+    no_repeat_ngram: Annotated[int, Ge(0)]
     batch_size: Annotated[int, Gt(0)]
+    batch_tokens: Annotated[int, Gt(0)]
+    sample_pairs: Annotated[int, Ge(0)]
+
+    @property
+    def beam(self) -> Beam:
+        """The search of test and commands."""
+        lengths = self.max_ratio, self.max_extra, self.min_ratio
+        return Beam(self.beam_size, self.length_penalty, *lengths, self.no_repeat_ngram, n_best=1)
+
+    @property
+    def greedy(self) -> Beam:
+        """The search of samples."""
+        return dataclasses.replace(self.beam, size=1)
 
 
 class PairDataModule(lightning.LightningDataModule):
@@ -60,6 +90,8 @@ class PairDataModule(lightning.LightningDataModule):
         micro_batches: parts of a step.
         evaluation: of validation and test.
     """
+
+    text_kind: ClassVar[str] = "pairs"
 
     plan: BucketPlan  # of the training split, once it is prepared
     pin_memory = False  # set it for a GPU
@@ -145,6 +177,11 @@ class PairDataModule(lightning.LightningDataModule):
     def tokens_per_step(self) -> int:
         """Predicted tokens of a step, on average over an epoch."""
         return max(1, round(len(self.store("train").target) / self.steps_per_epoch))
+
+    @property
+    def row_length(self) -> int:
+        """Tokens of a target, on average."""
+        return max(1, round(float(self.store("train").target_lengths.mean())))
 
     def store(self, split: Split) -> PairStore:
         """The tokens of a prepared split."""

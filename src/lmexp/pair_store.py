@@ -82,6 +82,12 @@ class PairStore:
     def __reduce__(self) -> tuple[type["PairStore"], tuple[Path]]:
         return PairStore, (self.folder,)
 
+    def source_ids(self, row: int) -> list[int]:
+        """Ids of a source, its end last."""
+        start = int(self.source_starts[row])
+        ids: list[int] = self.source[start : start + int(self.source_lengths[row])].tolist()
+        return ids
+
     def texts(self) -> list[list[str]]:
         """Source, target and further references of each pair, as they were read; val and test."""
         lines = (self.folder / "texts.jsonl").read_text(encoding="utf-8").split("\n")[:-1]

@@ -37,6 +37,11 @@ def main(args: argparse.Namespace) -> int:
         )
     check(recipe, allowed, composed.origins)
     build_sizes(recipe, allowed, composed.origins)
+    if str(recipe["eval"]["_target_"]).endswith(".EvalPairs"):
+        raise ValueError(
+            "plan knows runs of language models only: of pairs, train.py prints size, padding and "
+            "time at its start; begin with trainer.max_steps=10"
+        )
     _print_plan(recipe, allowed, reads_data=not args.no_data)
     if args.find_lr:
         _print_rates(recipe, allowed)

@@ -52,9 +52,9 @@ def main(args: argparse.Namespace) -> int:
     from lmexp.decoding.generate import generate
     from lmexp.decoding.prepacked import prepack
     from lmexp.decoding.text_stream import TextStream
-    from lmexp.loading import load
+    from lmexp.loading import load_language_model
 
-    loaded = load(args.run, allow_targets=args.allow_targets)
+    loaded = load_language_model(args.run, allow_targets=args.allow_targets)
     prompts = [[loaded.vocab.bos_id, *loaded.tokenizer.encode(text)] for text in texts]
     _say_how_long(prompts, getattr(loaded.network, "max_length", None))
     sampling = _sampling(args)

@@ -176,6 +176,8 @@ def next_commands(summary: Mapping[str, Any], folder: Path) -> list[str]:
     run = shlex.quote(str(folder))
     if summary.get("status") != "finished":
         return [f"python train.py resume={run}", f"python -m lmexp show {run}"]
+    if "test/bleu" in summary or "best/bleu" in summary:
+        return [f"python -m lmexp translate {run} < input.txt", f"python -m lmexp show {run}"]
     return [
         f"python -m lmexp evaluate {run}",
         f'python -m lmexp generate {run} --prompt "The"',

@@ -14,8 +14,6 @@ from lmexp import tokenizers
 from lmexp.build import build_data, build_task
 from lmexp.callbacks import Recorder, Segments
 from lmexp.cpu import cure_allocator
-from lmexp.decoding.generate import generate
-from lmexp.decoding.sampling import Sampling
 from lmexp.hardware import Hardware, choose, expected_seconds, peak_flops
 from lmexp.keeping import Keeper
 from lmexp.networks.flops import flops_per_token
@@ -179,7 +177,7 @@ def _train(parts: Parts, record: Record, signals: Signals) -> int:
 
 def _cost(parts: Parts) -> dict[str, float]:
     parameters = sum(parameter.numel() for parameter in parts.task.network.parameters())
-    flops = flops_per_token(parts.task.network, parts.data.max_length)
+    flops = flops_per_token(parts.task.network, parts.data.row_length)
     return {
         "parameters": parameters,
         "flops_per_token": flops,
@@ -205,9 +203,7 @@ def _callbacks(
         flops_per_token=cost["flops_per_token"],
         peak_flops=cost["peak_flops"],
         scored=parts.data.store("val"),
-        sample=(lambda: sample_text(parts.task, parts.data.tokenizer))
-        if parts.task.sample_tokens
-        else None,
+        sample=lambda: parts.task.sample(parts.data),
     )
     limit = max_seconds(settings.max_time) if settings.max_time is not None else None
     stopper = Stopper(parts.total_steps, limit, settings.patience)
@@ -246,22 +242,15 @@ def _start_facts(parts: Parts, facts: Mapping[str, Any], cost: Mapping[str, floa
         "dropped or changed": dropped or "nothing",
         "lines also in train": shared,
         "tokenizer": f"{facts['vocab_size']:,} ids",
+        "padding": f"{facts['padding']:.1%}; {facts['padding_of_random_batches']:.1%} in random "
+        "batches"
+        if "padding" in facts
+        else None,
         "steps": f"{parts.total_steps:,} of {parts.data.tokens_per_step:,} tokens: "
         f"{epochs:.2f} epochs",
         "time": f"{duration(seconds)} of training, a rough estimate",
         "hardware": f"{parts.hardware.reason}; {torch.get_num_threads()} threads",
     }
-
-
-def sample_text(task: Any, tokenizer: Any) -> str:
-    """What the network writes after the task's sample_prompt, the same draws every time."""
-    prompt = [task.vocab.bos_id, *tokenizer.encode(task.sample_prompt)]
-    sampling = Sampling(temperature=0.8, top_p=0.95, max_new_tokens=task.sample_tokens)
-    ids = generate(
-        task.network, [prompt], sampling, eos_id=task.vocab.eos_id, pad_id=task.vocab.pad_id
-    )[0]
-    text: str = tokenizer.decode([*prompt, *ids])
-    return text
 
 
 def _test(parts: Parts, trainer: Any, recorder: Recorder) -> dict[str, Any]:
@@ -276,12 +265,12 @@ def _test(parts: Parts, trainer: Any, recorder: Recorder) -> dict[str, Any]:
         trainer.test(parts.task, parts.data.test_dataloader(), verbose=False)
         figures = parts.task.validated(parts.data.store("test"))
     parts.task.put_average_in()
-    sample = {}
-    if parts.task.sample_tokens:
-        sample = {"sample": sample_text(parts.task, parts.data.tokenizer)}
+    if "test" in parts.data.corpus.splits:
+        figures |= parts.task.scores(parts.data, "test")
+    sample = parts.task.sample(parts.data)
     return {
         **{f"best/{name.removeprefix('val/')}": value for name, value in recorder.best.items()},
         **{f"test/{name}": value for name, value in figures.items()},
         "tokens_per_second": recorder.tokens_per_second,
-        **sample,
+        **({"sample": sample.text} if sample is not None else {}),
     }

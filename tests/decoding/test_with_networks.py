@@ -21,11 +21,12 @@ def transformer(**options):
     sizes = {"d_model": 32, "num_layers": 2, "num_heads": 4, "num_kv_heads": 2, "d_ff": 64}
     kinds = {"activation": "swiglu", "norm": "rms", "norm_first": True, "positions": "rotary"}
     rest = {"max_length": 30, "dropout": 0.5, "bias": False, "tied": True}
-    return Transformer(**(sizes | kinds | rest | options))
+    return Transformer(**(sizes | kinds | rest | options), shares_embeddings=True)
 
 
 def recurrent(cell):
-    return Recurrent(cell=cell, d_model=32, num_layers=2, dropout=0.5, variational=True, tied=False)
+    sizes = {"d_model": 32, "num_layers": 2, "dropout": 0.5, "variational": True, "tied": False}
+    return Recurrent(cell=cell, **sizes, attention="dot", shares_embeddings=True)
 
 
 @pytest.fixture(

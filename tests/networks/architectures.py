@@ -5,6 +5,7 @@ from lmexp.networks.recurrent import Recurrent
 from lmexp.networks.transformer import Transformer
 
 VOCAB = Vocab(size=61, pad_id=0, bos_id=2, eos_id=3, mask_id=4)
+SOURCE = VOCAB._replace(size=53)  # of the other side of pairs
 FIRST_ID = 7  # ids below are reserved
 
 
@@ -24,6 +25,7 @@ def transformer(**changes: object) -> Transformer:
         "dropout": 0.0,
         "bias": False,
         "tied": True,
+        "shares_embeddings": True,
     }
     return Transformer(**(sizes | changes))
 
@@ -31,7 +33,8 @@ def transformer(**changes: object) -> Transformer:
 def recurrent(cell: str, **changes: object) -> Recurrent:
     """Two layers of the given cell, with the given options changed."""
     sizes = {"d_model": 32, "num_layers": 2, "dropout": 0.0, "variational": False, "tied": True}
-    return Recurrent(cell=cell, **(sizes | changes))
+    pairs = {"attention": "dot", "shares_embeddings": True}
+    return Recurrent(cell=cell, **(sizes | pairs | changes))
 
 
 ARCHITECTURES = {
@@ -50,4 +53,9 @@ ARCHITECTURES = {
     "lstm_untied": recurrent("lstm", tied=False, num_layers=1),
     "gru": recurrent("gru"),
     "rnn": recurrent("rnn", variational=True),
+}
+
+ENCODER_DECODERS = ARCHITECTURES | {
+    "lstm_additive": recurrent("lstm", attention="additive"),
+    "gru_additive": recurrent("gru", attention="additive", tied=False, d_model=33),
 }

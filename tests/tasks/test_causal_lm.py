@@ -13,8 +13,15 @@ from lmexp.tasks.causal_lm import CausalLM
 
 VOCAB = Vocab(size=11, pad_id=0, bos_id=2, eos_id=3, mask_id=4)
 LSTM = Recurrent(
-    cell="lstm", d_model=8, num_layers=2, dropout=0.0, variational=False, tied=True
-)  # fmt: skip
+    cell="lstm",
+    d_model=8,
+    num_layers=2,
+    dropout=0.0,
+    variational=False,
+    tied=True,
+    attention="dot",
+    shares_embeddings=True,
+)
 
 
 def task(**changes) -> CausalLM:

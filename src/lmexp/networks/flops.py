@@ -2,8 +2,6 @@
 
 from torch import nn
 
-from lmexp.networks.attention import SelfAttention
-
 
 def flops_per_token(network: nn.Module, length: int) -> int:
     """Floating-point operations a token, forward and backward, matrix products alone.
@@ -13,8 +11,12 @@ def flops_per_token(network: nn.Module, length: int) -> int:
     attention is counted in full, as usual (Chowdhery et al. 2022, appendix B): 6N + 12 L D T.
     Embeddings are looked up, not multiplied: they count as part of a tied output layer only.
 
+    Of an encoder-decoder the count is that of a target token and of a source token together, as
+    for each token of a target whose source is as long.
+
     Args:
-        network: any module; its linear and recurrent layers and its self-attention are counted.
+        network: any module; its linear and recurrent layers are counted, and attention: whatever
+            says its `pair_flops`, the operations forward for one token and one that it sees.
         length: T, tokens in a sequence.
     """
     flops = 0
@@ -23,6 +25,5 @@ def flops_per_token(network: nn.Module, length: int) -> int:
             flops += 6 * module.weight.numel()
         elif isinstance(module, nn.RNNBase):
             flops += 6 * sum(weight.numel() for weight in module.parameters() if weight.dim() == 2)
-        elif isinstance(module, SelfAttention):
-            flops += 12 * module.num_heads * module.head_width * length
+        flops += 3 * length * getattr(module, "pair_flops", 0)
     return flops

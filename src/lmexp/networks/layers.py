@@ -169,6 +169,48 @@ def rotate(x: Tensor, turn: Rotation) -> Tensor:
     return torch.addcmul(x * turn.cos, x.roll(x.shape[-1] // 2, dims=-1), turn.sin)
 
 
+def position_table(
+    positions: Positions, max_length: int | None, d_model: int
+) -> nn.Embedding | None:
+    """What learned positions are read from; None: the others are computed."""
+    if positions != "learned" or max_length is None:
+        return None
+    return nn.Embedding(max_length, d_model)
+
+
+def positioned(
+    x: Tensor, positions: Tensor, length: int, table: nn.Embedding | None, rotary_width: int | None
+) -> tuple[Tensor, Rotation | None]:
+    """Embedded tokens that know their positions, or the rotation that tells attention.
+
+    Args:
+        x: (B, T, D).
+        positions: (T,) or (B, T) int64, below length.
+        length: what a table has to reach.
+        table: of learned positions; None: there are none.
+        rotary_width: K, of rotary positions; None: those not learned are sinusoidal.
+    """
+    if table is not None:
+        if length > table.num_embeddings:
+            raise ValueError(
+                f"{length} tokens are more than max_length={table.num_embeddings}, "
+                "the rows of this network's learned positions: give shorter sequences, or "
+                "train with a larger model.max_length or with model.positions=rotary"
+            )
+        return x + table(positions), None
+    if rotary_width is not None:
+        return x, rotation(positions, rotary_width, product_dtype(x))
+    # sinusoidal (Vaswani et al. 2017; section 3.4: times sqrt(D))
+    d_model = x.shape[-1]
+    return x * math.sqrt(d_model) + sinusoids(positions, d_model).to(x.dtype), None
+
+
+def product_dtype(tensor: Tensor) -> torch.dtype:
+    """What matrix products with a tensor, of weights for instance, are computed in."""
+    device = tensor.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
+
+
 def _angles(positions: Tensor, width: int) -> Tensor:
     """(...) -> (..., width / 2) float32: position times base^(-2i / width)."""
     pairs = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32)

@@ -4,8 +4,7 @@ Shapes: B rows, T tokens, L layers, D model width, V vocabulary, S segments, n n
 """
 
 from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge, Gt, Lt
@@ -13,9 +12,17 @@ from torch import Tensor, nn
 
 from lmexp.networks.interface import Vocab
 from lmexp.networks.layers import Dropout, LockedDropout
-from lmexp.networks.segments import Segments
+from lmexp.networks.recurrent_encoder_decoder import RecurrentEncoderDecoder
+from lmexp.networks.recurrent_encoder_decoder_attention import Attention
+from lmexp.networks.segments import (
+    Cell,
+    Segments,
+    count_states,
+    initialise_biases,
+    make_layer,
+    run_layers,
+)
 
-Cell = Literal["rnn", "lstm", "gru"]
 CellState = tuple[Tensor, ...]  # of each layer: (L, B, D), hidden and, of an LSTM, cell
 
 
@@ -26,11 +33,15 @@ class Recurrent:
     Args:
         cell: rnn (tanh), lstm or gru, as in torch.nn.
         d_model: D, width of embeddings and of every layer.
-        num_layers: L.
+        num_layers: L; an encoder-decoder has L of each side.
         dropout: on the embeddings, between layers and before the output; never from one time step
             to the next (Zaremba et al. 2014).
         variational: one mask a sequence (Gal & Ghahramani 2016) instead of one a token.
         tied: the output layer shares the embedding's matrix (Press & Wolf 2017).
+        attention: how an encoder-decoder scores source tokens: additive (Bahdanau et al. 2015) or
+            dot (Luong et al. 2015, "general"). Language models have none and read past it.
+        shares_embeddings: one matrix for source and target where they have one tokenizer. Language
+            models read past it.
     """
 
     carries_state: ClassVar[bool] = True
@@ -41,10 +52,26 @@ class Recurrent:
     dropout: Annotated[float, Ge(0), Lt(1)]
     variational: bool
     tied: bool
+    attention: Attention
+    shares_embeddings: bool
 
     def decoder(self, vocab: Vocab) -> "RecurrentDecoder":
         """A language model: each token from those before it."""
-        return RecurrentDecoder(vocab.size, **asdict(self))
+        return RecurrentDecoder(vocab.size, **self._sizes())
+
+    def encoder_decoder(self, source_vocab: Vocab, target_vocab: Vocab) -> RecurrentEncoderDecoder:
+        """From a source to a target; one vocabulary for both is the same object twice."""
+        return RecurrentEncoderDecoder(
+            source_vocab.size,
+            target_vocab.size,
+            shares_embeddings=self.shares_embeddings and source_vocab is target_vocab,
+            attention=self.attention,
+            **self._sizes(),
+        )
+
+    def _sizes(self) -> dict[str, Any]:
+        only_pairs = ("attention", "shares_embeddings")
+        return {key: value for key, value in asdict(self).items() if key not in only_pairs}
 
 
 class RecurrentDecoder(nn.Module):
@@ -71,16 +98,13 @@ class RecurrentDecoder(nn.Module):
         tied: bool,
     ) -> None:
         super().__init__()
-        kind = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[cell]
         self.embed = nn.Embedding(vocab_size, d_model)
         self.dropout = LockedDropout(dropout) if variational else Dropout(dropout)
-        self.layers = nn.ModuleList(
-            kind(d_model, d_model, batch_first=True) for _ in range(num_layers)
-        )
+        self.layers = nn.ModuleList(make_layer(cell, d_model, d_model) for _ in range(num_layers))
         self.output = nn.Linear(d_model, vocab_size, bias=False)
         if tied:
             self.output.weight = self.embed.weight
-        self.num_states = 2 if cell == "lstm" else 1
+        self.num_states = count_states(self.layers[0])
         self._initialise()
 
     def _initialise(self) -> None:
@@ -88,11 +112,8 @@ class RecurrentDecoder(nn.Module):
         for the layers, 0 for biases but 1 for an LSTM's forget gate (Jozefowicz et al. 2015)."""
         for weight in (self.embed.weight, self.output.weight):
             nn.init.uniform_(weight, -0.1, 0.1)
-        for name, parameter in self.layers.named_parameters():
-            if "bias" in name:
-                nn.init.zeros_(parameter)
-            if "bias_ih" in name and self.num_states == 2:  # gates: input, forget, cell, output
-                nn.init.ones_(parameter.chunk(4)[1])
+        for layer in self.layers:
+            initialise_biases(layer)
 
     def forward(
         self,
@@ -154,42 +175,6 @@ class RecurrentDecoder(nn.Module):
         self, ids: Tensor, state: CellState, segments: Segments | None
     ) -> tuple[Tensor, CellState]:
         """(B, T) ids, state () or (L, B, D) each -> (B, T, D) and the state after each row."""
-        dtype = self.embed.weight.dtype
         x = self.dropout(self.embed(ids))
-        after: list[CellState] = []
-        for index, layer in enumerate(self.layers):
-            before = tuple(part[index] for part in state) or (
-                x.new_zeros(self.num_states, *x[:, 0].shape, dtype=dtype).unbind()
-            )
-            if segments is None:
-                x, last = _run_layer(layer, x, before)
-            else:
-                x, last = segments.run(partial(_run_layer, layer), x, before)
-            x = self.dropout(x)
-            after.append(tuple(part.to(dtype) for part in last))
-        return x, tuple(torch.stack(parts) for parts in zip(*after, strict=True))
-
-
-def _run_layer(layer: nn.Module, x: Tensor, state: CellState) -> tuple[Tensor, CellState]:
-    """(B, T, D), one (B, D) or two -> (B, T, D), as many after the last column."""
-    if _stays_float32(layer, x.device):
-        with torch.autocast("cpu", enabled=False):
-            return _read(layer, x.float(), state)
-    return _read(layer, x, state)
-
-
-def _read(layer: nn.Module, x: Tensor, state: CellState) -> tuple[Tensor, CellState]:
-    hidden, *cell = (part.unsqueeze(0) for part in state)
-    x, after = layer(x, (hidden, *cell) if cell else hidden)
-    return x, tuple(part.squeeze(0) for part in (after if cell else (after,)))
-
-
-def _stays_float32(layer: nn.Module, device: torch.device) -> bool:
-    """Whether autocast would ask oneDNN for an LSTM that it has not: bfloat16 on an older CPU."""
-    return (
-        device.type == "cpu"
-        and isinstance(layer, nn.LSTM)
-        and torch.is_autocast_enabled("cpu")
-        and torch._C._has_mkldnn
-        and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
+        x, state = run_layers(self.layers, x, state, segments, self.dropout)
+        return self.dropout(x), state

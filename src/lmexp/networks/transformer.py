@@ -4,13 +4,14 @@ D model width, H query heads, G key and value heads, L layers.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Lt
 
 from lmexp.networks.interface import Vocab
 from lmexp.networks.layers import Activation, Norm, Positions
 from lmexp.networks.transformer_decoder import TransformerDecoder
+from lmexp.networks.transformer_encoder_decoder import TransformerEncoderDecoder
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Transformer:
 
     Args:
         d_model: D.
-        num_layers: L.
+        num_layers: L; an encoder-decoder has L of each side.
         num_heads: H; D / H is the width of a head.
         num_kv_heads: G, a divisor of H; H: ordinary attention, 1: multi-query.
         d_ff: width inside the feed-forward layers.
@@ -32,6 +33,8 @@ class Transformer:
         dropout: on the embeddings and on what each sublayer adds (Vaswani et al. 2017, 5.4).
         bias: of linear layers and of LayerNorm.
         tied: the output layer shares the embedding's matrix (Press & Wolf 2017).
+        shares_embeddings: one matrix for source and target where they have one tokenizer (Vaswani
+            et al. 2017, section 3.4). Language models have one side and read past it.
     """
 
     d_model: Annotated[int, Gt(0)]
@@ -47,6 +50,7 @@ class Transformer:
     dropout: Annotated[float, Ge(0), Lt(1)]
     bias: bool
     tied: bool
+    shares_embeddings: bool
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit together."""
@@ -80,4 +84,16 @@ class Transformer:
 
     def decoder(self, vocab: Vocab) -> TransformerDecoder:
         """A language model: each token from those before it."""
-        return TransformerDecoder(vocab.size, **asdict(self))
+        return TransformerDecoder(vocab.size, **self._sizes())
+
+    def encoder_decoder(
+        self, source_vocab: Vocab, target_vocab: Vocab
+    ) -> TransformerEncoderDecoder:
+        """From a source to a target; one vocabulary for both is the same object twice."""
+        is_shared = self.shares_embeddings and source_vocab is target_vocab
+        return TransformerEncoderDecoder(
+            source_vocab.size, target_vocab.size, is_shared, **self._sizes()
+        )
+
+    def _sizes(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if key != "shares_embeddings"}

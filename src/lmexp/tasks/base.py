@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from lmexp.batch import TokenBatch, TrainStep
+from lmexp.batch import TrainStep
 from lmexp.ema import ParameterAverage
 from lmexp.networks.interface import State
 from lmexp.optimizers import fuse, parameter_groups
@@ -32,6 +32,13 @@ class Sums(NamedTuple):
     nll: Any  # nats, without smoothing: what is reported
     tokens: Any  # predicted
     correct: Any  # of them, those the network finds most probable
+
+
+class Sample(NamedTuple):
+    """What a network as it stands puts out, for people, and figures of it, if there are any."""
+
+    text: str
+    figures: dict[str, float]
 
 
 class NonFiniteError(ArithmeticError):
@@ -51,6 +58,7 @@ class Task(lightning.LightningModule):
     """
 
     monitor = "val/loss"  # what is best where it is least
+    text_kind = "text"  # what it reads: text, or pairs of texts
 
     def __init__(
         self,
@@ -79,9 +87,17 @@ class Task(lightning.LightningModule):
         self._make_optimizer = optimizer
         self._rescale = 1.0
 
-    def sums(self, batch: TokenBatch, carried: State | None) -> tuple[Sums, State | None]:
+    def sums(self, batch: Any, carried: State | None) -> tuple[Sums, State | None]:
         """The loss of one micro-batch, and the state to carry into the next step's."""
         raise NotImplementedError(f"{type(self).__name__} does not say what its loss is")
+
+    def sample(self, data: Any) -> Sample | None:
+        """Outputs of the network as it stands, the same draws every time; None: not wanted."""
+        return None
+
+    def scores(self, data: Any, split: str) -> dict[str, float | str]:
+        """Figures of whole outputs over a prepared split, beside those of validated()."""
+        return {}
 
     def configure_optimizers(self) -> Optimizer:
         """The recipe's optimizer over decay groups; fused where there is no GradScaler."""

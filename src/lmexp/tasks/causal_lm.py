@@ -11,12 +11,14 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 from lmexp.batch import EvalBatch, TokenBatch, move
+from lmexp.decoding.generate import generate
+from lmexp.decoding.sampling import Sampling
 from lmexp.losses import NllSum, projected_nll
 from lmexp.metrics import language_model_figures
 from lmexp.networks.interface import CarryingDecoder, Decoder, State, Vocab
 from lmexp.schedules import Schedule
 from lmexp.seeds import seed_torch
-from lmexp.tasks.base import MakeOptimizer, Sums, Task
+from lmexp.tasks.base import MakeOptimizer, Sample, Sums, Task
 
 
 class BuildsDecoder(Protocol):
@@ -158,6 +160,17 @@ class CausalLM(Task):
         hidden, state = self._hidden(batch, carried if step.carries else None, self.can_carry)
         sums = self._nll(hidden, batch.labels, 0.0)
         return torch.stack([sums.plain, sums.count.float(), sums.correct.float()]), state
+
+    def sample(self, data: Any) -> Sample | None:
+        """What the network writes after sample_prompt."""
+        if not self.sample_tokens:
+            return None
+        prompt = [self.vocab.bos_id, *data.tokenizer.encode(self.sample_prompt)]
+        sampling = Sampling(temperature=0.8, top_p=0.95, max_new_tokens=self.sample_tokens)
+        ids = generate(
+            self.decoder, [prompt], sampling, eos_id=self.vocab.eos_id, pad_id=self.vocab.pad_id
+        )[0]
+        return Sample(data.tokenizer.decode([*prompt, *ids]), {})
 
     def on_validation_start(self) -> None:
         """Begin the sums of this validation, with randomness that is a function of the step."""

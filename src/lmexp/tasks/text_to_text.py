@@ -1,0 +1,173 @@
+"""Text to text: P(target given source), by maximum likelihood (Sutskever et al. 2014).
+
+Shapes: B pairs, S source tokens, T target tokens, D model width, V vocabulary.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Protocol
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch import nn
+
+from lmexp.batch import PairBatch
+from lmexp.decoding.beam import Beam
+from lmexp.decoding.translate import translate
+from lmexp.losses import NllSum, projected_nll
+from lmexp.metrics import language_model_figures
+from lmexp.networks.interface import EncoderDecoder, State, Vocab
+from lmexp.schedules import Schedule
+from lmexp.seeds import seed_torch
+from lmexp.tasks.base import MakeOptimizer, Sample, Sums, Task
+from lmexp.tasks.causal_lm import EvalSums, ScoredText
+from lmexp.text_scores import text_scores
+
+SHOWN_PAIRS = 5  # of a sample
+
+
+class BuildsEncoderDecoder(Protocol):
+    """An architecture that can be asked for an encoder-decoder."""
+
+    def encoder_decoder(self, source_vocab: Vocab, target_vocab: Vocab) -> Any:
+        """A network that meets networks.interface.EncoderDecoder."""
+        ...
+
+
+class PairVocab(Protocol):
+    """What the network has to know of both tokenizers (pair_data.PairVocab)."""
+
+    @property
+    def source(self) -> Vocab: ...
+    @property
+    def target(self) -> Vocab: ...
+
+
+class TextToText(Task):
+    """Each token of a target from its source and the target tokens before it.
+
+    Args:
+        architecture: asked for its encoder-decoder.
+        vocab: of both tokenizers; one object twice if they are one.
+        optimizer: see Task.
+        schedule: see Task.
+        seed: see Task.
+        label_smoothing: in [0, 1); in the training objective only, never in what is reported.
+            0.1 in Vaswani et al. 2017, section 5.4.
+        clip_norm: see Task.
+        ema_decay: see Task.
+    """
+
+    network_kind = "encoder_decoder"
+    text_kind = "pairs"
+
+    def __init__(
+        self,
+        architecture: BuildsEncoderDecoder,
+        vocab: PairVocab,
+        optimizer: MakeOptimizer | None = None,
+        schedule: Schedule | None = None,
+        *,
+        seed: int = 0,
+        label_smoothing: Annotated[float, Ge(0), Lt(1)],
+        clip_norm: Annotated[float, Gt(0)] | None,
+        ema_decay: Annotated[float, Gt(0), Lt(1)] | None,
+    ) -> None:
+        network = architecture.encoder_decoder(vocab.source, vocab.target)
+        if not isinstance(network, EncoderDecoder) or not isinstance(network, nn.Module):
+            raise TypeError(
+                f"{type(network).__name__}, which {type(architecture).__name__}.encoder_decoder() "
+                "built, is no encoder-decoder: it needs hidden(), encode(), start(), step(), "
+                "reorder() and `output`, an nn.Linear to V"
+            )
+        super().__init__(
+            network, optimizer, schedule, seed=seed, clip_norm=clip_norm, ema_decay=ema_decay
+        )
+        self.vocab = vocab
+        self.label_smoothing = label_smoothing
+
+    @property
+    def encoder_decoder(self) -> Any:
+        """The network; nn.Module's own typing would take its methods for tensors."""
+        return self.network
+
+    def sums(self, batch: PairBatch, carried: State | None) -> tuple[Sums, State | None]:
+        """Sums over the labels of one micro-batch; nothing is carried."""
+        nll = self._nll(batch, self.label_smoothing)
+        return Sums(nll.nll, nll.plain, nll.count, nll.correct), None
+
+    def _nll(self, batch: PairBatch, smoothing: float) -> NllSum:
+        hidden = self.encoder_decoder.hidden(batch.source_ids, batch.source_mask, batch.target_ids)
+        return projected_nll(
+            hidden, self.encoder_decoder.output.weight, batch.labels, smoothing=smoothing
+        )
+
+    def sample(self, data: Any) -> Sample | None:
+        """Greedy outputs for the first pairs of the validation split, and their scores."""
+        count = data.evaluation.sample_pairs
+        if not count:
+            return None
+        store = data.store("val")
+        outputs = self.outputs(
+            data, "val", range(min(count, store.num_pairs)), data.evaluation.greedy
+        )
+        texts = store.texts()[: len(outputs)]
+        scored = text_scores(outputs, [own[1:] for own in texts], data.corpus.languages[1])
+        shown = [
+            f"source     {own[0]}\nreference  {own[1]}\noutput     {output}"
+            for own, output in zip(texts[:SHOWN_PAIRS], outputs, strict=False)
+        ]
+        figures = {name: scored.figures[name] for name in ("bleu", "exact_match")}
+        return Sample("\n\n".join(shown), figures)
+
+    def scores(self, data: Any, split: str) -> dict[str, float | str]:
+        """BLEU, chrF, TER and exact match of what beam search finds, and sacrebleu's signature."""
+        store = data.store(split)
+        outputs = self.outputs(data, split, range(store.num_pairs), data.evaluation.beam)
+        references = [own[1:] for own in store.texts()]
+        scored = text_scores(outputs, references, data.corpus.languages[1])
+        return {**scored.figures, "bleu_signature": scored.signatures["bleu"]}
+
+    def outputs(self, data: Any, split: str, rows: Iterable[int], beam: Beam) -> list[str]:
+        """The best text for each of some pairs of a split."""
+        store = data.store(split)
+        sources = [store.source_ids(row) for row in rows]
+        was_training = self.network.training
+        self.network.eval()
+        found = translate(
+            self.encoder_decoder, sources, beam, batch_tokens=data.evaluation.batch_tokens
+        )
+        self.network.train(was_training)
+        return [data.tokenizer.target.decode(texts[0].ids) for texts in found]
+
+    def on_validation_start(self) -> None:
+        """Begin the sums of this validation, with randomness that is a function of the step."""
+        seed_torch(self.seed, self.steps_done)
+        self.put_average_in()
+        self._validation = EvalSums(0.0, 0, 0)
+
+    @torch.no_grad()
+    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """Add one batch to the sums of this validation, without smoothing."""
+        moved = PairBatch(*(part.to(self.device) for part in batch))
+        nll = self._nll(moved, 0.0)
+        sums = torch.stack([nll.plain, nll.count.float(), nll.correct.float()])
+        self._validation = self._validation.plus(sums)
+
+    def on_validation_epoch_end(self) -> None:
+        """The callbacks have seen the average; training goes on with the weights."""
+        self.put_weights_back()
+
+    on_test_start = on_validation_start
+    test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end
+
+    def validated(self, store: ScoredText) -> dict[str, float]:
+        """Figures of the validation or test that has just ended, of the targets."""
+        return language_model_figures(
+            self._validation.nll,
+            self._validation.tokens,
+            self._validation.correct,
+            store.num_bytes,
+            store.num_chars,
+            store.num_unk,
+        )
