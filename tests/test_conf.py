@@ -12,7 +12,13 @@ from lmexp.resume import HARMLESS
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 FILES = [(group, name) for group in GROUPS for name in choices(group, [conf_dir()])]
-REQUIRED = {"text": ["data.files=a.txt"], "hub": ["data.path=owner/name"]}
+REQUIRED = {
+    "text": ["data.files=a.txt"],
+    "hub": ["data.path=owner/name"],
+    "parallel": ["data.train=[a.en,a.de]"],
+    "pairs": ["data=reverse"],
+    "translation": ["data=reverse"],
+}
 
 MODEL = """\
 # @package _global_

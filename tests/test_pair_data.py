@@ -19,6 +19,17 @@ CLEANING = PairCleaning(
     scripts=None,
     drop_duplicates=False,
 )
+EVALUATION = EvalPairs(
+    beam_size=2,
+    length_penalty=0.6,
+    max_ratio=1.0,
+    max_extra=5,
+    min_ratio=0.0,
+    no_repeat_ngram=0,
+    batch_size=8,
+    batch_tokens=200,
+    sample_pairs=0,
+)
 
 
 def corpus(**changes):
@@ -36,7 +47,7 @@ def module(**changes):
         "root": None,
         "seed": 0,
         "micro_batches": 2,
-        "evaluation": EvalPairs(batch_size=8),
+        "evaluation": EVALUATION,
     } | changes
     text = options.pop("corpus", None) or corpus()
     return PairDataModule(text, Words(vocab_size=None, min_count=1), CLEANING, **options)

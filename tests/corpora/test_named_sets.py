@@ -75,9 +75,13 @@ def test_every_file_of_a_named_set_can_be_downloaded(name):
 def test_a_data_file_is_about_the_whole_recipe_and_prefers_a_tokenizer(path):
     assert path.read_text("utf-8").startswith("# @package _global_\n")
 
-    (override,) = yaml.safe_load(path.read_text("utf-8"))["defaults"]
+    content = yaml.safe_load(path.read_text("utf-8"))
+    *others, override = content["defaults"]
 
-    expected = {"shakespeare": "char", "chinese_poetry": "char", "ptb": "word"}.get(
-        path.stem, "bpe"
-    )
+    by_character = {"shakespeare", "chinese_poetry", "dates"}
+    by_word = {"ptb", "reverse"}
+    expected = "char" if path.stem in by_character else "word" if path.stem in by_word else "bpe"
     assert override == {"override /tokenizer": expected}
+    is_of_pairs = content["data"]["_target_"].endswith(".PairDataModule")
+    of_pairs = [{"override /task": "translation"}, {"override /eval": "pairs"}]
+    assert others == (of_pairs if is_of_pairs else [])  # text never chooses the task
