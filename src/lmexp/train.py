@@ -233,7 +233,7 @@ def _start_facts(parts: Parts, facts: Mapping[str, Any], cost: Mapping[str, floa
     shared = {split: facts[split]["lines_in_train"] for split in splits if split != "train"}
     left = (parts.total_steps - parts.task.steps_done) * parts.data.tokens_per_step
     seconds = expected_seconds(left * cost["flops_per_token"], cost["peak_flops"])
-    return {
+    lines = {
         "run": str(parts.folder),
         "goes on after": f"step {parts.task.steps_done:,}" if parts.saved is not None else None,
         "model": f"{parts.recipe['model']['_target_']}, {cost['parameters']:,} parameters",
@@ -251,6 +251,7 @@ def _start_facts(parts: Parts, facts: Mapping[str, Any], cost: Mapping[str, floa
         "time": f"{duration(seconds)} of training, a rough estimate",
         "hardware": f"{parts.hardware.reason}; {torch.get_num_threads()} threads",
     }
+    return {name: line for name, line in lines.items() if line is not None}
 
 
 def _test(parts: Parts, trainer: Any, recorder: Recorder) -> dict[str, Any]:
