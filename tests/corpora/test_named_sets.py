@@ -85,3 +85,18 @@ def test_a_data_file_is_about_the_whole_recipe_and_prefers_a_tokenizer(path):
     is_of_pairs = content["data"]["_target_"].endswith(".PairDataModule")
     of_pairs = [{"override /task": "translation"}, {"override /eval": "pairs"}]
     assert others == (of_pairs if is_of_pairs else [])  # text never chooses the task
+
+
+def test_multi30k_has_its_published_counts_and_every_file_a_checksum(data_folder):
+    data_folder("multi30k")
+    corpus, section = load("multi30k")
+
+    assert [sum(1 for _ in corpus.pairs(split)) for split in SPLITS] == [29_000, 1_014, 1_000]
+    assert corpus.languages == ("en", "de")
+    files = {entry["file"]: entry["sha256"] for entry in section["corpus"]["download"]}
+    assert set(files) == {
+        f"{split}.{language}.gz"
+        for split in ("train", "val", "test_2016_flickr")
+        for language in ("en", "de", "fr")
+    }
+    assert all(len(sha256) == 64 for sha256 in files.values())
