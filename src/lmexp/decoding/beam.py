@@ -82,9 +82,11 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """The best texts of each sentence, best first.
 
-    A sentence is done when K hypotheses have ended among the K best continuations of a step (the
-    first-come-first-served rule that Kasai et al. 2022, section 2, describe); its rows leave the
-    batch. A text that reaches its longest length is ended there, whatever its probability.
+    A sentence is done when K hypotheses have ended, each among the K best continuations of a step,
+    and no running one scores better as it stands than the worst that would be returned; its rows
+    leave the batch. To stop at K alone (Kasai et al. 2022, section 2) would lose the best text of a
+    network that is sure of it: all its other continuations are junk, and junk ends early. A text
+    that reaches its longest length is ended there, whatever its probability.
 
     Args:
         network: in evaluation mode.
@@ -200,8 +202,9 @@ class _Search:
             ids = self.texts[index, origins[index, rank]].tolist()
             ended = Hypothesis(ids, log_probability, log_probability / penalty)
             pool = self.finished[self.sentences[index]]
-            if len(pool) < self.beam.size:
-                heapq.heappush(pool, (ended.score, -self.count, ended))
+            heapq.heappush(pool, (ended.score, -self.count, ended))
+            if len(pool) > self.beam.size:
+                heapq.heappop(pool)
             self.count += 1
 
     def _go_on(self, scores: Tensor, origins: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -210,12 +213,9 @@ class _Search:
         width = min(self.beam.size, scores.shape[1])
         scores, ranks = scores.topk(width, dim=1)  # sorted already: keeps their order
         origins, tokens = origins.gather(1, ranks), tokens.gather(1, ranks)
-        alive = (scores[:, 0] > -math.inf).tolist()
-        kept = [
-            index
-            for index, sentence in enumerate(self.sentences)
-            if alive[index] and len(self.finished[sentence]) < self.beam.size
-        ]
+        penalty = self.beam.penalty(self.texts.shape[2] + 1)
+        best = (scores[:, 0] / penalty).tolist()
+        kept = [i for i, sentence in enumerate(self.sentences) if self._is_open(sentence, best[i])]
         where = torch.tensor(kept, dtype=torch.int64, device=scores.device)
         scores, origins, tokens = scores[where], origins[where], tokens[where]
         texts = self.texts[where].gather(1, origins[:, :, None].expand(-1, -1, self.texts.shape[2]))
@@ -224,6 +224,16 @@ class _Search:
         self.sentences = [self.sentences[index] for index in kept]
         self.width = width
         return tokens.flatten(), rows
+
+    def _is_open(self, sentence: int, best_running: float) -> bool:
+        """Whether something better than what would be returned may still come."""
+        if best_running == -math.inf:
+            return False
+        pool = self.finished[sentence]
+        if len(pool) < self.beam.size:
+            return True
+        worst = heapq.nlargest(self.beam.n_best, pool)[-1][0]
+        return best_running > worst
 
     def results(self) -> list[list[Hypothesis]]:
         """The n best of each sentence."""
