@@ -100,3 +100,16 @@ def test_multi30k_has_its_published_counts_and_every_file_a_checksum(data_folder
         for language in ("en", "de", "fr")
     }
     assert all(len(sha256) == 64 for sha256 in files.values())
+
+
+def test_tatoeba_has_its_counts_and_can_be_turned_round(data_folder):
+    data_folder("tatoeba_en_zh")
+    corpus, section = load("tatoeba_en_zh")
+    turned = build(section["corpus"] | {"pair": "zh-en"}, root=None)
+
+    first, first_turned = next(corpus.pairs("train")), next(turned.pairs("train"))
+
+    assert sum(1 for split in SPLITS for _ in corpus.pairs(split)) == 29_155
+    assert (corpus.languages, turned.languages) == (("en", "zh"), ("zh", "en"))
+    assert first.source.isascii()
+    assert first_turned.target.isascii()
