@@ -72,7 +72,17 @@ def test_an_interrupted_run_goes_on_bit_for_bit(run, model, tmp_path):
 
 
 def test_every_line_in_gives_one_line_out(run, monkeypatch, capfdbinary):
-    lines = [b"3 4 5", b"", b"   ", b"\xff 3", b"7\r", b"\xe2\x80\xa8 1", b"9 " * 200, b"2"]
+    lines = [
+        b"3 4 5",
+        b"",
+        b"   ",
+        b"\xff 3",
+        b"7\r",
+        "\ufffd".encode(),
+        b"\xe2\x80\xa8 1",
+        b"9 " * 200,
+        b"2",
+    ]
     feed(monkeypatch, b"\n".join(lines))
 
     assert main(["translate", str(run)]) == 0

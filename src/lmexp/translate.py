@@ -70,8 +70,9 @@ def _outputs(loaded: "Loaded", lines: Sequence[bytes], evaluation: Any) -> list[
     from lmexp.decoding.translate import translate
     from lmexp.tokenizers import EOS_ID
 
-    texts = [line.removesuffix(b"\r").decode("utf-8", errors="replace") for line in lines]
-    invalid = sum("\ufffd" in text for text in texts)
+    lines = [line.removesuffix(b"\r") for line in lines]
+    texts = [line.decode("utf-8", errors="replace") for line in lines]
+    invalid = sum(text.encode() != line for text, line in zip(texts, lines, strict=True))
     if invalid:
         _say(f"{invalid} lines are not UTF-8 throughout: U+FFFD stands for what could not be read")
     longest = loaded.recipe["data"]["max_length"] - 1  # and the end
