@@ -2,7 +2,8 @@
 
 A corpus of text has `pieces(split)`, which streams, and `is_stream`, true of one continuous text
 without ends of documents. A corpus of pairs has `pairs(split)`, which streams sources with their
-targets, and `languages`, the codes of both sides, such as ("en", "zh"); None where unknown.
+targets, `languages`, the codes of both sides, such as ("en", "zh"), None where unknown, and
+`is_tokenised`, true of text that is cut into words already.
 
 Both have `splits`, those that there are; `counts`, what the last reading dropped or replaced, by
 reason; `fingerprint()`, a hash of all that decides the text; `source`, where the text was found.

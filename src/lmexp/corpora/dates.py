@@ -110,6 +110,8 @@ class Dates:
             order, or the fractions leave nothing to train on.
     """
 
+    is_tokenised = False
+
     def __init__(
         self,
         pair: str,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from lmexp.corpora.download import Remote
 from lmexp.corpora.locate import Found, cache_folder, locate
-from lmexp.corpora.piece import Pair, Split
+from lmexp.corpora.piece import Pair, PairWithTests, Split
 from lmexp.corpora.reading import INVALID, REPLACED, OnInvalid, scan
 from lmexp.corpora.rows import Row, kind, rows
 from lmexp.corpora.splitting import Fractions
@@ -23,7 +23,7 @@ class Entry(NamedTuple):
     """Pairs that stay together, those of one line or record."""
 
     key: str  # equal keys, equal splits
-    pairs: tuple[Pair, ...]
+    pairs: tuple[Pair | PairWithTests, ...]
     flaw: str | None = None  # why they are dropped; REPLACED of those that were changed and stay
 
 
@@ -74,6 +74,11 @@ class PairFiles(ABC):
         return self._files().source
 
     @property
+    def is_tokenised(self) -> bool:
+        """Whether whoever made the files cut their text into tokens: no BLEU compares with it."""
+        return False
+
+    @property
     def splits(self) -> tuple[Split, ...]:
         """Those that have pairs."""
         has = {"train": False, "val": self._fractions.val > 0, "test": self._fractions.test > 0}
@@ -92,7 +97,7 @@ class PairFiles(ABC):
         settings = [type(self).__name__, self._settings(), self._fractions, self._on_invalid]
         return hashlib.sha256(json.dumps([*settings, hashes], sort_keys=True).encode()).hexdigest()
 
-    def pairs(self, split: Split) -> Iterator[Pair]:
+    def pairs(self, split: Split) -> Iterator[Pair | PairWithTests]:
         """The pairs of a split, in the order of its files; none of a split that is missing.
 
         Raises:

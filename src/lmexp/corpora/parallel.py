@@ -43,6 +43,8 @@ class ParallelFiles(PairFiles):
             source and target, or by language. None where each side has a file of its own.
         on_invalid: what to do with a pair that is not UTF-8: error, replace or drop; both
             are counted.
+        tokenised: the text was cut into tokens by whoever made the files, so that its BLEU
+            compares with no other; `is_tokenised` tells it.
         folder: of a named set, in $LMEXP_DATA and in the cache.
         download: where a named set comes from: entries with file, url, sha256 and perhaps member.
         root: data.root: where the files are looked for first.
@@ -64,6 +66,7 @@ class ParallelFiles(PairFiles):
         test_fraction: Annotated[float, Ge(0), Lt(1)],
         fields: Fields | None,
         on_invalid: OnInvalid,
+        tokenised: bool = False,
         folder: str | None = None,
         download: Sequence[Mapping[str, str]] = (),
         root: str | None = None,
@@ -71,7 +74,7 @@ class ParallelFiles(PairFiles):
         codes = None if pair is None else language_codes(pair)
         given: dict[Split, Sides | None] = {"train": train, "val": val, "test": test}
         names = {
-            split: _names(f"data.{split}", sides, codes)
+            split: side_names(f"data.{split}", sides, codes)
             for split, sides in given.items()
             if sides is not None
         }
@@ -82,7 +85,13 @@ class ParallelFiles(PairFiles):
             if len(own) == 1:
                 _check_fields(f"data.{split}", own[0], self._fields)
         super().__init__(names, fractions, on_invalid, codes, folder, download, root)
+        self._is_tokenised = tokenised
         self._are_counted = False
+
+    @property
+    def is_tokenised(self) -> bool:
+        """Whether whoever made the files cut their text into tokens, as was said."""
+        return self._is_tokenised
 
     def _settings(self) -> Any:
         return self._fields
@@ -96,14 +105,11 @@ class ParallelFiles(PairFiles):
     def _read(self, split: Split) -> Iterator[Entry]:
         if not self._are_counted:
             for own in self._names:
-                _check_lengths(self._sides(own))
+                check_lengths(self._sides(own))
             self._are_counted = True
         paths = self._sides(split)
         if len(paths) > 1:
-            for sides in zip(*(whole_lines(p, self._on_invalid) for p in paths), strict=True):
-                source, target, *references = (side.text for side in sides)
-                pair = Pair(source, target, tuple(references))
-                yield Entry(source, (pair,), worst(side.flaw for side in sides))
+            yield from aligned(paths, self._on_invalid)
         elif has_records(paths[0]):
             yield from self._of_records(paths[0])
         else:
@@ -146,8 +152,25 @@ class ParallelFiles(PairFiles):
                 yield Entry(cells[source], (Pair(cells[source], cells[target]),), flaw)
 
 
-def _names(key: str, given: Sides, codes: tuple[str, str] | None) -> list[str]:
-    """The files of a split, source first."""
+def aligned(paths: Sequence[Path], on_invalid: OnInvalid) -> Iterator[Entry]:
+    """Line n of each file: of the source, of the target, and of further references."""
+    for sides in zip(*(whole_lines(path, on_invalid) for path in paths), strict=True):
+        source, target, *references = (side.text for side in sides)
+        pair = Pair(source, target, tuple(references))
+        yield Entry(source, (pair,), worst(side.flaw for side in sides))
+
+
+def side_names(key: str, given: Sides, codes: tuple[str, str] | None) -> list[str]:
+    """The files of a split, source first.
+
+    Args:
+        key: under which they were written, for the error.
+        given: one name, several, or several by language.
+        codes: of source and target, if they are known.
+
+    Raises:
+        ValueError: they are no two files, or do not go together with the codes.
+    """
     if isinstance(given, str):
         return [_filled(key, given, codes)]
     names = [str(name) for name in _ordered(key, given, codes)]
@@ -225,7 +248,7 @@ def _check_fields(key: str, name: str, fields: Sequence[str | int] | None) -> No
     raise ValueError(f"data.fields={written}, but {key}={name} holds both sides and {wanted}")
 
 
-def _check_lengths(paths: Sequence[Path]) -> None:
+def check_lengths(paths: Sequence[Path]) -> None:
     """Raise ValueError if files of one split differ in their number of lines."""
     numbers = [_num_lines(path) for path in paths] if len(paths) > 1 else []
     if len(set(numbers)) > 1:

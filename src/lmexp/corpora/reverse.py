@@ -38,6 +38,7 @@ class Reverse:
     """
 
     languages: tuple[str | None, str | None] = (None, None)
+    is_tokenised = False
     source = "sequences of integers, drawn by lmexp"
 
     def __init__(
