@@ -1,56 +1,130 @@
-"""Scores of whole texts against raw references: BLEU, chrF and TER by sacrebleu, exact match."""
+"""Scores of whole texts against raw references: BLEU, chrF and TER by sacrebleu, ROUGE by
+rouge-score, exact match.
+"""
 
+import re
+import unicodedata
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+Metric = Literal["bleu", "chrf", "ter", "rouge", "exact_match"]
 
 TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}  # of BLEU; 13a for other languages
+ROUGE = ("rouge1", "rouge2", "rougeL")
+
+# Characters that are words of their own: Han and its marks, Japanese kana.
+_BY_CHARACTER = re.compile(
+    "[\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\uff66-\uff9f\U00020000-\U0003ffff]"
+)
 
 
 class TextScores(NamedTuple):
-    """Figures in [0, 100], and what each of sacrebleu's was computed with."""
+    """Figures in [0, 100], and what each was computed with."""
 
-    figures: dict[str, float]  # bleu, chrf, ter, exact_match
-    signatures: dict[str, str]  # sacrebleu's own, of the first three
+    figures: dict[str, float]  # by metric; of rouge rouge1, rouge2 and rougeL
+    signatures: dict[str, str]  # by metric, but for exact_match: sacrebleu's own; rouge's ours
 
 
 def text_scores(
-    outputs: Sequence[str], references: Sequence[Sequence[str]], language: str | None
+    outputs: Sequence[str],
+    references: Sequence[Sequence[str]],
+    language: str | None,
+    metrics: Sequence[Metric],
 ) -> TextScores:
-    """Corpus scores; the same as sacrebleu's command line prints of the same lines.
+    """Scores of a corpus.
 
-    BLEU (Papineni et al. 2002; Post 2018), chrF2 (Popović 2015), TER (Snover et al. 2006), each
-    with sacrebleu's defaults. Exact match is the share of outputs that equal one of their
-    references.
+    BLEU (Papineni et al. 2002; Post 2018), chrF2 (Popović 2015), TER (Snover et al. 2006): the same
+    as sacrebleu's command line prints of the same lines, with its defaults. ROUGE-1, -2 and -L
+    (Lin 2004): F-measure against the best reference of each output, averaged over outputs; of
+    English the same as rouge-score's with its defaults, times 100. Exact match is the share of
+    outputs that equal one of their references.
 
     Args:
         outputs: detokenised.
         references: of each output, one or more; as they stand in their file.
-        language: of the outputs: BLEU's tokenizer goes by it. None: as for English.
+        language: of the outputs: tokenizers go by it. None: BLEU's as for English, ROUGE's knows
+            letters of any script.
+        metrics: those wanted.
 
     Raises:
         ValueError: there is nothing to score, or outputs and references are not equally many.
     """
-    from sacrebleu.metrics.bleu import BLEU
-    from sacrebleu.metrics.chrf import CHRF
-    from sacrebleu.metrics.ter import TER
-
     if not outputs or len(outputs) != len(references):
         raise ValueError(
             f"{len(outputs)} outputs and {len(references)} references: give one line of each for "
             "every pair"
         )
+    figures: dict[str, float] = {}
+    signatures: dict[str, str] = {}
+    code = re.split("[-_]", language or "")[0]
+    for metric in metrics:
+        if metric == "exact_match":
+            equal = [output in own for output, own in zip(outputs, references, strict=True)]
+            figures[metric] = 100 * sum(equal) / len(equal)
+        elif metric == "rouge":
+            rouge, signatures[metric] = _rouge(outputs, references, code)
+            figures |= rouge
+        else:
+            figures[metric], signatures[metric] = _sacrebleu(metric, outputs, references, code)
+    return TextScores(figures, signatures)
+
+
+def _sacrebleu(
+    metric: Literal["bleu", "chrf", "ter"],
+    outputs: Sequence[str],
+    references: Sequence[Sequence[str]],
+    code: str,
+) -> tuple[float, str]:
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+    from sacrebleu.metrics.ter import TER
+
     most = max(map(len, references))
     streams: Any = [[own[n] if n < len(own) else None for own in references] for n in range(most)]
-    metrics = {
-        "bleu": BLEU(tokenize=TOKENIZERS.get((language or "").split("-")[0], "13a")),
-        "chrf": CHRF(),
-        "ter": TER(),
-    }
-    figures = {
-        name: float(metric.corpus_score(list(outputs), streams).score)
-        for name, metric in metrics.items()
-    }
-    equal = [output in own for output, own in zip(outputs, references, strict=True)]
-    figures["exact_match"] = 100 * sum(equal) / len(equal)
-    signatures = {name: str(metric.get_signature()) for name, metric in metrics.items()}
-    return TextScores(figures, signatures)
+    scorer: Any
+    match metric:
+        case "bleu":
+            scorer = BLEU(tokenize=TOKENIZERS.get(code, "13a"))
+        case "chrf":
+            scorer = CHRF()
+        case "ter":
+            scorer = TER()
+    score = float(scorer.corpus_score(list(outputs), streams).score)
+    return score, str(scorer.get_signature())
+
+
+def _rouge(
+    outputs: Sequence[str], references: Sequence[Sequence[str]], code: str
+) -> tuple[dict[str, float], str]:
+    from importlib.metadata import version
+
+    from rouge_score.rouge_scorer import RougeScorer
+
+    own_words = code != "en"
+    scorer = RougeScorer(list(ROUGE), tokenizer=UnicodeWords() if own_words else None)
+    totals = dict.fromkeys(ROUGE, 0.0)
+    for output, own in zip(outputs, references, strict=True):
+        for name, score in scorer.score_multi(list(own), output).items():
+            totals[name] += float(score.fmeasure)
+    figures = {name: 100 * total / len(outputs) for name, total in totals.items()}
+    tokenizer = "unicode-words,han-and-kana-by-character" if own_words else "default"
+    return figures, f"rouge-score:{version('rouge-score')}|stemmer:no|tok:{tokenizer}"
+
+
+class UnicodeWords:
+    """Words in lower case, as rouge-score's own tokenizer finds them in ASCII, of any script; each
+    Han character and kana by itself. rouge-score's own drops all that is not ASCII.
+    """
+
+    def tokenize(self, text: str) -> list[str]:
+        """The words, without what stands between them."""
+        words = "".join(map(_spaced, text.lower())).split()
+        return [word for word in words if any(map(str.isalnum, word))]  # not a mark on nothing
+
+
+def _spaced(char: str) -> str:
+    """A letter, digit or mark on one as it is, or as a word; a space for all else."""
+    if not char.isalnum() and not unicodedata.category(char).startswith("M"):
+        return " "
+    return f" {char} " if _BY_CHARACTER.match(char) else char

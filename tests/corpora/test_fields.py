@@ -100,6 +100,29 @@ def test_a_name_with_dots_leads_into_a_record_unless_a_field_has_it(tmp_path):
     assert [source for source, _, _ in read(tmp_path, source="text.en")] == ["one", "two"]
 
 
+def test_tests_of_a_program_are_taken_from_fields_in_the_order_of_their_names(tmp_path):
+    write(
+        tmp_path / "a.jsonl",
+        {"text": "t", "summary": "s", "asserts": ["assert a", "assert b"], "setup": "a = b = 1"},
+        {"text": "t", "summary": "s", "setup": "", "asserts": "assert c"},
+        {"text": "t", "summary": "s", "setup": None},
+    )
+
+    found = [pair[3] for pair in read(tmp_path, tests=["setup", "asserts"])]
+
+    assert found == [("a = b = 1", "assert a\nassert b"), ("", "assert c"), ()]
+    assert [pair.tests for pair in corpus(tmp_path).pairs("train")] == [()] * 3
+
+
+def test_tests_that_are_no_text_are_refused(tmp_path):
+    write(tmp_path / "a.jsonl", {"text": "t", "summary": "s", "asserts": [1]})
+
+    with pytest.raises(ValueError, match=r"line 1: 'asserts' is list, not text or a list of str"):
+        read(tmp_path, tests="asserts")
+    with pytest.raises(ValueError, match=r"data\.tests=\[\] names no field"):
+        corpus(tmp_path, tests=[])
+
+
 def test_every_record_is_in_one_split_and_equal_sources_are_in_the_same(tmp_path):
     records = [{"text": str(number % 300), "summary": str(number)} for number in range(600)]
     write(tmp_path / "a.jsonl", *records)
@@ -133,6 +156,7 @@ def test_the_fingerprint_is_of_content_and_settings(tmp_path):
 
     assert corpus(tmp_path, languages=["en", "en"]).fingerprint() == before
     assert corpus(tmp_path, source="summary", target="text").fingerprint() != before
+    assert corpus(tmp_path, tests="n").fingerprint() != before
     write(tmp_path / "a.jsonl", *RECORDS[:1])
     assert corpus(tmp_path).fingerprint() != before
 

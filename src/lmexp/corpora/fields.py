@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from annotated_types import Ge, Lt
 
 from lmexp.corpora.pair_files import Entry, Languages, Names, PairFiles, names_of_splits, worst
-from lmexp.corpora.piece import Pair, Split
+from lmexp.corpora.piece import Pair, PairWithTests, Split
 from lmexp.corpora.reading import INVALID, OnInvalid
-from lmexp.corpora.rows import texts
+from lmexp.corpora.rows import has_any, texts
 from lmexp.corpora.splitting import Fractions
 
 
@@ -32,6 +32,8 @@ class RecordPairs(PairFiles):
         folder: of a named set, in $LMEXP_DATA and in the cache.
         download: where a named set comes from: entries with file, url, sha256 and perhaps member.
         root: data.root: where the files are looked for first.
+        tests: names of fields with Python that is run after the target, in this order, where
+            eval.execute=true; a record need not have them. None where targets are no programs.
 
     `pairs(split)` streams; see lmexp.corpora for `splits`, `languages`, `counts`, `fingerprint()`
     and `source`.
@@ -54,15 +56,17 @@ class RecordPairs(PairFiles):
         folder: str | None = None,
         download: Sequence[Mapping[str, str]] = (),
         root: str | None = None,
+        tests: str | list[str] | None = None,
     ) -> None:
         names = names_of_splits(files, val_files, test_files)
         fractions = Fractions(val_fraction, test_fraction)
         super().__init__(names, fractions, on_invalid, languages, folder, download, root)
         self._source = _listed("data.source", source)
         self._target = _listed("data.target", target)
+        self._tests = _listed("data.tests", tests) if tests is not None else []
 
     def _settings(self) -> Any:
-        return [self._source, self._target]
+        return [self._source, self._target, *([self._tests] if self._tests else [])]
 
     def _read(self, split: Split) -> Iterator[Entry]:
         for row in self._rows(split):
@@ -73,9 +77,18 @@ class RecordPairs(PairFiles):
                 *texts(row, self._source, "data.source", self._on_invalid)[:1],
                 *texts(row, self._target, "data.target", self._on_invalid),
             ]
+            tests = (
+                texts(row, self._tests, "data.tests", self._on_invalid)
+                if has_any(row, self._tests)
+                else []
+            )
             source, target, *references = (side.text for side in sides)
-            flaw = worst([row.flaw, *(side.flaw for side in sides)])
-            yield Entry(source, (Pair(source, target, tuple(references)),), flaw)
+            flaw = worst([row.flaw, *(part.flaw for part in (*sides, *tests))])
+            pair: Pair | PairWithTests = Pair(source, target, tuple(references))
+            if self._tests:
+                code = tuple(test.text for test in tests)
+                pair = PairWithTests(source, target, tuple(references), code)
+            yield Entry(source, (pair,), flaw)
 
 
 def _listed(key: str, names: str | list[str]) -> list[str]:

@@ -21,3 +21,17 @@ class Pair(NamedTuple):
     source: str
     target: str
     references: tuple[str, ...] = ()  # right answers beside the target
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """None: see PairWithTests."""
+        return ()
+
+
+class PairWithTests(NamedTuple):
+    """A pair of which the target is a program."""
+
+    source: str
+    target: str
+    references: tuple[str, ...]
+    tests: tuple[str, ...]  # Python to run after the program

@@ -100,9 +100,9 @@ def lines(path: Path, on_invalid: OnInvalid) -> Iterator[RawLine]:
         on_invalid: what to do with a line that is not UTF-8: raise, replace bytes by U+FFFD, drop.
 
     Raises:
-        ValueError: not UTF-8, with the offset of the first wrong byte.
+        ValueError: not UTF-8, with the place of the first wrong byte.
     """
-    offset = 0
+    offset, number = 0, 1
     with opened(path) as file:
         for data in _line_bytes(file):
             line = data if offset else data.removeprefix(_BOM)
@@ -111,17 +111,20 @@ def lines(path: Path, on_invalid: OnInvalid) -> Iterator[RawLine]:
                 yield RawLine(line.decode(), None)
             except UnicodeDecodeError as error:
                 if on_invalid == "error":
-                    raise ValueError(_not_utf8(path, offset - len(line), error)) from error
+                    start = offset - len(line)
+                    raise ValueError(_not_utf8(path, number, start, error)) from error
                 flaw = INVALID if on_invalid == "drop" else REPLACED
                 yield RawLine(line.decode(errors="replace"), flaw)
+            number += data.endswith(b"\n")
 
 
-def _not_utf8(path: Path, start: int, error: UnicodeDecodeError) -> str:
+def _not_utf8(path: Path, number: int, start: int, error: UnicodeDecodeError) -> str:
     byte = error.object[error.start]
     packed = " of the decompressed text" if path.suffix in (".gz", ".zst") else ""
     return (
-        f"{path} is not UTF-8: byte 0x{byte:02X} at offset {start + error.start}{packed}; convert "
-        "it (iconv -f LATIN1 -t UTF-8 …), or train with data.corpus.on_invalid=drop or replace"
+        f"{path} is not UTF-8: byte 0x{byte:02X} at offset {start + error.start}{packed}, in line "
+        f"{number}; convert it (iconv -f LATIN1 -t UTF-8 …), or train with "
+        "data.corpus.on_invalid=drop or replace"
     )
 
 

@@ -165,7 +165,7 @@ def present(row: Row, names: Sequence[str], key: str) -> dict[str, Any]:
             f"{row.where} is {type(row.value).__name__}, not an object with fields: write "
             f'{{"{names[0]}": "…"}}'
         )
-    found = {name: value for name in names if (value := _value(row.value, name)) is not None}
+    found = _with_value(row.value, names)
     if not found:
         there = ", ".join(name for name, value in row.value.items() if value is not None)
         raise ValueError(
@@ -173,6 +173,15 @@ def present(row: Row, names: Sequence[str], key: str) -> dict[str, Any]:
             f"field in {key}"
         )
     return found
+
+
+def has_any(row: Row, names: Sequence[str]) -> bool:
+    """Whether a record has one of the named fields, with a value other than null."""
+    return isinstance(row.value, dict) and bool(_with_value(row.value, names))
+
+
+def _with_value(record: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name in names if (value := _value(record, name)) is not None}
 
 
 def _value(record: dict[str, Any], name: str) -> Any:
