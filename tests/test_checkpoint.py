@@ -1,5 +1,6 @@
 """Checkpoints: whole or not at all, checked, plain."""
 
+import os
 import resource
 import signal
 
@@ -85,6 +86,26 @@ def test_a_damaged_newest_falls_back_to_the_one_before_and_says_so(tmp_path):
     assert found == folder / "previous.ckpt"
     assert "last.ckpt" in said[0]
     assert "falling back" in said[0]
+
+
+def test_older_ones_that_are_kept_for_their_step_are_fallen_back_to(tmp_path):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for name in ("step-8", "step-12"):
+        checkpoints.save(CONTENT, folder / f"{name}.ckpt")
+    os.utime(folder / "step-8.ckpt", (1, 1))
+    (folder / "last.ckpt").write_bytes(b"half a file")
+
+    assert checkpoints.newest_good(tmp_path, lambda text: None) == folder / "step-12.ckpt"
+
+
+def test_names_of_steps_are_ordered_by_number_and_other_names_left_alone(tmp_path):
+    for name in ("step-9", "step-10", "step-007", "step-best", "best-8"):
+        (tmp_path / f"{name}.ckpt").touch()
+
+    found = checkpoints.kept_by_step(tmp_path)
+
+    assert list(found.items()) == [(10, tmp_path / "step-10.ckpt"), (9, tmp_path / "step-9.ckpt")]
 
 
 def test_a_kill_between_two_renames_loses_nothing(tmp_path):

@@ -118,6 +118,23 @@ def rotate(folder: Path) -> None:
     sync(folder)
 
 
+def step_name(step: int) -> str:
+    """Of a checkpoint that is kept for its step."""
+    return f"step-{step}.ckpt"
+
+
+def kept_by_step(folder: Path) -> dict[int, Path]:
+    """The checkpoints in a folder that bear a step_name, the newest first."""
+    numbers = [path.stem.removeprefix("step-") for path in folder.glob("step-*.ckpt")]
+    steps = {int(number): folder / step_name(int(number)) for number in numbers if _is_int(number)}
+    return dict(sorted(steps.items(), reverse=True))
+
+
+def _is_int(text: str) -> bool:
+    """Whether it is how int() is written: a user's step-007.ckpt is none of ours."""
+    return text.isdecimal() and text == str(int(text))
+
+
 def newest_good(run_folder: Path, warn: Callable[[str], None]) -> Path | None:
     """The newest checkpoint that is whole; None where there is none at all.
 
@@ -131,7 +148,8 @@ def newest_good(run_folder: Path, warn: Callable[[str], None]) -> Path | None:
     folder = run_folder / "checkpoints"
     # newest.ckpt is there only if a kill came before it was renamed
     candidates = [folder / name for name in ("newest.ckpt", "last.ckpt", "previous.ckpt")]
-    candidates += sorted(folder.glob("best-*.ckpt"), key=lambda p: p.stat().st_mtime, reverse=True)
+    older = [*folder.glob("best-*.ckpt"), *kept_by_step(folder).values()]
+    candidates += sorted(older, key=lambda path: path.stat().st_mtime, reverse=True)
     present = [path for path in candidates if path.exists()]
     for path in present:
         try:

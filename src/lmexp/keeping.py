@@ -10,13 +10,13 @@ from lightning import Callback
 
 from lmexp.atomic import fill_atomically
 from lmexp.callbacks import Recorder, Segments
-from lmexp.checkpoint import rotate
+from lmexp.checkpoint import kept_by_step, rotate, step_name
 from lmexp.stopping import Signals, Stopper, Terminated
 from lmexp.tasks.base import NonFiniteError
 
 
 class Keeper(Callback):
-    """Saves checkpoints: the two newest and the best, always at the end of a step.
+    """Saves checkpoints: the newest and the best, always at the end of a step.
 
     Runs after Recorder, whose figures it reads, and before Stopper takes the run down.
 
@@ -25,6 +25,8 @@ class Keeper(Callback):
         contents: recipe, tokenizer and data hash, which make a checkpoint complete.
         every: steps between two checkpoints; None after validations only.
         keep_best: how many of the best are kept.
+        keep_last: how many of the newest: last.ckpt and previous.ckpt are two; where it is more,
+            each of them is step-<n>.ckpt besides.
         resumed_from: the checkpoint that the run goes on from, if it does.
     """
 
@@ -35,6 +37,7 @@ class Keeper(Callback):
         *,
         every: int | None,
         keep_best: int,
+        keep_last: int,
         resumed_from: Path | None,
         recorder: Recorder,
         stopper: Stopper,
@@ -45,6 +48,7 @@ class Keeper(Callback):
         self.contents = contents
         self.every = every
         self.keep_best = keep_best
+        self.keep_last = keep_last
         self.resumed_from = resumed_from
         self.kept: list[tuple[float, str]] = []  # best first
         self._recorder, self._stopper = recorder, stopper
@@ -83,7 +87,8 @@ class Keeper(Callback):
         """Make the files what the checkpoint says: a kill may have come between it and a link.
 
         Links are made after the checkpoint of the same step, so one that is missing is that file;
-        files of the best that the checkpoint knows nothing of are of steps that will come again.
+        files of the best that the checkpoint knows nothing of are of steps that will come again,
+        as are those of later steps.
         """
         names = {name for _, name in self.kept}
         if self.resumed_from is not None and _best_name(step) in names:
@@ -94,6 +99,11 @@ class Keeper(Callback):
         self.kept = [pair for pair in self.kept if (self.folder / pair[1]).exists()]
         if self.kept:
             self._link(self.folder / self.kept[0][1], "best.ckpt")
+        for later, file in kept_by_step(self.folder).items():
+            if later > step:
+                file.unlink()
+        if self.resumed_from is not None:
+            self._keep_newest(self.resumed_from, step)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, task: Any, outputs: Any, batch: Any, batch_idx: int
@@ -101,9 +111,9 @@ class Keeper(Callback):
         """Save every so many steps; where a validation follows, after it."""
         follows = self._segments.ends_at(task.steps_done)
         if self._signals.received is not None:
-            self._end(trainer, validation_is_due=follows)
+            self._end(trainer, task, validation_is_due=follows)
         if self.every is not None and task.steps_done % self.every == 0 and not follows:
-            self.save(trainer)
+            self.save(trainer, task)
 
     def on_validation_batch_end(
         self,
@@ -117,7 +127,7 @@ class Keeper(Callback):
         """A signal during a validation ends it; the run goes on with it when it is resumed."""
         if self._signals.received is not None:
             task.put_weights_back()
-            self._end(trainer, validation_is_due=True)
+            self._end(trainer, task, validation_is_due=True)
 
     def on_validation_end(self, trainer: lightning.Trainer, task: Any) -> None:
         """Save; keep it if it is among the best.
@@ -135,7 +145,7 @@ class Keeper(Callback):
         best = _best_name(task.steps_done)
         ranked = sorted([*self.kept, (value, best)])
         self.kept, dropped = ranked[: self.keep_best], ranked[self.keep_best :]
-        self.save(trainer)
+        self.save(trainer, task)
         last = self.folder / "last.ckpt"
         if (value, best) in self.kept:
             self._link(last, best)
@@ -157,19 +167,28 @@ class Keeper(Callback):
 
         fill_atomically(self.folder / name, write)
 
-    def _end(self, trainer: lightning.Trainer, *, validation_is_due: bool) -> None:
+    def _end(self, trainer: lightning.Trainer, task: Any, *, validation_is_due: bool) -> None:
         assert self._signals.received is not None
         self._validation_is_due = validation_is_due
-        self.save(trainer)
+        self.save(trainer, task)
         raise Terminated(self._signals.received)
 
-    def save(self, trainer: lightning.Trainer) -> None:
-        """Write last.ckpt; the one before becomes previous.ckpt."""
+    def save(self, trainer: lightning.Trainer, task: Any) -> None:
+        """Write last.ckpt; the one before becomes previous.ckpt, the oldest goes."""
         began = time.perf_counter()
         trainer.save_checkpoint(self.folder / "newest.ckpt")
         rotate(self.folder)
         self.resumed_from = None  # its name is another file's now
+        self._keep_newest(self.folder / "last.ckpt", task.steps_done)
         self._recorder.leave_out(time.perf_counter() - began)
+
+    def _keep_newest(self, file: Path, step: int) -> None:
+        """Number the checkpoint of a step, and delete the numbered ones that are too old."""
+        count = self.keep_last if self.keep_last > 2 else 0  # two are kept without a number
+        if count:
+            self._link(file, step_name(step))
+        for old in list(kept_by_step(self.folder).values())[count:]:
+            old.unlink()
 
 
 def _best_name(step: int) -> str:

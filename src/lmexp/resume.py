@@ -17,7 +17,7 @@ HARMLESS = (
         for key in (
             "accelerator", "devices", "precision", "compile", "threads", "max_steps", "max_epochs",
             "max_time", "validate_every_steps", "checkpoint_every_steps", "log_every_steps",
-            "keep_best",
+            "keep_best", "keep_last",
         )
     ),
     "data.num_workers",

@@ -35,6 +35,7 @@ class TrainerSettings:
         checkpoint_every_steps: null saves after every validation only.
         log_every_steps: steps between two lines of metrics.jsonl.
         keep_best: how many of the best checkpoints are kept.
+        keep_last: how many of the newest are kept; as many can be averaged.
         patience: validations without an improvement before the run ends; null for no limit.
     """
 
@@ -51,6 +52,7 @@ class TrainerSettings:
     checkpoint_every_steps: Count | None
     log_every_steps: Count
     keep_best: Annotated[int, Ge(1)]
+    keep_last: Annotated[int, Ge(2)]
     patience: Count | None
 
     def __post_init__(self) -> None:

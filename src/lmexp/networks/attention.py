@@ -73,6 +73,17 @@ class SelfAttention(nn.Module):
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
+    def weights(
+        self, x: Tensor, bias: Tensor | None, turn: Rotation | None, cache: None = None
+    ) -> Tensor:
+        """The arguments of forward, without a cache -> (B, H, T, T), how much is mixed in."""
+        query, key, _ = self._project(x, turn)
+        key = key.repeat_interleave(self.num_heads // self.num_kv_heads, dim=1)
+        scores = torch.matmul(query * self.head_width**-0.5, key.transpose(-1, -2))
+        if bias is None:
+            bias = causal_bias(x.shape[1], None, scores.device, scores.dtype)
+        return (scores + bias).softmax(dim=-1)
+
     def _project(self, x: Tensor, turn: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, D) -> queries (B, H, T, K), keys and values (B, G, T, K)."""
         heads, groups = self.num_heads, self.num_kv_heads

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lmexp.networks.attention import (
+    SelfAttention,
     TransformerLayer,
     cached_bias,
     causal_bias,
@@ -127,6 +128,26 @@ class TransformerDecoder(nn.Module):
             x = layer(x, bias, turn)
         normed: Tensor = self.norm(x)
         return normed
+
+    def self_attention(self, input_ids: Tensor) -> Tensor:
+        """(B, T) token ids -> (L, B, H, T, T): where each token looks, itself and those before it.
+
+        A row of weights sums up to 1. Computed beside a forward pass, which keeps none of them.
+        """
+        found: list[Tensor] = []
+        handles = [
+            module.register_forward_pre_hook(
+                lambda attention, arguments: found.append(attention.weights(*arguments))
+            )
+            for module in self.layers.modules()  # in the order of the layers
+            if isinstance(module, SelfAttention)
+        ]
+        try:
+            self.hidden(input_ids)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return torch.stack(found)
 
     def start(self, memory: None = None) -> KeyValueCache:
         """The state before the first token."""
