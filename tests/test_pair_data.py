@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -26,9 +28,12 @@ EVALUATION = EvalPairs(
     max_extra=5,
     min_ratio=0.0,
     no_repeat_ngram=0,
+    coverage_penalty=0.0,
     batch_size=8,
     batch_tokens=200,
     sample_pairs=0,
+    metrics=("bleu",),
+    execute=False,
 )
 
 
@@ -40,6 +45,7 @@ def corpus(**changes):
 def module(**changes):
     options = {
         "joint": True,
+        "language_tags": [],
         "max_length": 32,
         "batch_size": None,
         "batch_tokens": 200,
@@ -149,3 +155,51 @@ def test_facts_tell_padding_and_overlap(data):
     assert 0 <= facts["padding"] < facts["padding_of_random_batches"] < 1
     assert facts["val"]["documents_in_train"] == 0
     assert facts["train"]["pairs"] == 300
+
+
+def tagged(**changes):
+    """Sources that begin with <2de>."""
+    text = corpus(**changes.pop("sizes", {}))
+    text.languages = ("en", "de")
+    return module(corpus=text, language_tags=["de", "fr"], **changes)
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_the_tag_of_the_targets_language_begins_the_sources_of_every_split(joint, data):
+    with_tags = tagged(joint=joint)
+    with_tags.prepare()
+
+    sizes = with_tags.vocab.source.size, with_tags.vocab.target.size
+    assert sizes == (data.vocab.source.size + 2, data.vocab.target.size + (2 if joint else 0))
+    for split in ("train", "val", "test"):
+        ours, plain = with_tags.store(split), data.store(split)
+        for row in range(0, plain.num_pairs, 7):
+            tag, *rest = ours.source_ids(row)
+            assert tag == with_tags.tokenizer.tags["de"]
+            assert with_tags.tokenizer.source.decode(rest) == data.tokenizer.source.decode(
+                plain.source_ids(row)
+            )
+        assert ours.target_lengths.tolist() == plain.target_lengths.tolist()
+
+
+def test_max_length_counts_the_tag():
+    data = tagged(max_length=4, sizes={"min_length": 3, "max_length": 3, "vocabulary": 20})
+    with pytest.raises(ValueError, match="300 longer than 4 tokens"):
+        data.prepare()
+
+
+def test_tags_that_do_not_fit_the_data_are_refused():
+    text = corpus()
+    with pytest.raises(ValueError, match=r"also write data.pair=en-de or data.languages=\[en,de\]"):
+        module(corpus=text, language_tags=["de"])
+    text.languages = ("en", "de")
+    with pytest.raises(ValueError, match=r"no tag of 'de', .*: write data.language_tags=\[fr,de\]"):
+        module(corpus=text, language_tags=["fr"])
+    with pytest.raises(ValueError, match=r"language_tags=\[de,de\] has an empty code or one twice"):
+        module(corpus=text, language_tags=["de", "de"])
+
+
+def test_samples_are_greedy_and_leave_coverage_out():
+    evaluation = dataclasses.replace(EVALUATION, coverage_penalty=0.2)
+    assert evaluation.beam.coverage_penalty == 0.2
+    assert (evaluation.greedy.size, evaluation.greedy.coverage_penalty) == (1, 0.0)

@@ -8,14 +8,14 @@ from lmexp.batch import IGNORE
 from lmexp.collate import collate_pairs
 from lmexp.packing import EmptyTextError
 from lmexp.pair_store import PairFrame, write_pair_store
-from lmexp.tokenizers import BOS_ID, EOS_ID, PAD_ID, SPECIALS, UNK_ID, Bytes
+from lmexp.tokenizers import BOS_ID, EOS_ID, PAD_ID, SPECIALS, UNK_ID, Bytes, PairTokenizer
 
 FRAME = PairFrame(EOS_ID, UNK_ID, max_length=6, drops_longer=True, keeps_texts=True)
 FIRST = len(SPECIALS)  # id of byte 0
 
 
-def pair(source, target, *references):
-    return SimpleNamespace(source=source, target=target, references=references)
+def pair(source, target, *references, tests=()):
+    return SimpleNamespace(source=source, target=target, references=references, tests=tests)
 
 
 def ids(text):
@@ -26,7 +26,8 @@ def ids(text):
 def write(tmp_path):
     def write(pairs, frame=FRAME):
         tokenizer = Bytes()
-        return write_pair_store(tmp_path / "store", lambda _: pairs, (tokenizer, tokenizer), frame)
+        pair_tokenizer = PairTokenizer(tokenizer, tokenizer)
+        return write_pair_store(tmp_path / "store", lambda _: pairs, pair_tokenizer, frame)
 
     return write
 
@@ -66,6 +67,11 @@ def test_texts_come_back_as_they_were(write):
     assert store.texts() == [["\u2028a", "b\x85", "c"], ["", ""]]
 
 
+def test_tests_of_a_program_come_back_as_they_were(write):
+    store = write([pair("a", "b", tests=("x = 1\r\n", "assert x")), pair("a", "b")])
+    assert store.tests() == [["x = 1\r\n", "assert x"], []]
+
+
 def test_no_pair_is_an_error(write):
     with pytest.raises(EmptyTextError, match="nothing was read"):
         write([])
@@ -102,3 +108,18 @@ def test_no_row_gives_one_that_predicts_nothing(write):
 
     assert batch.labels.tolist() == [[IGNORE]]
     assert all(part.shape == (1, 1) for part in batch)
+
+
+def test_the_tag_of_a_source_stays_when_it_is_cut(tmp_path):
+    tokenizer = Bytes(extra=["<2de>"])
+    frame = FRAME._replace(drops_longer=False)
+
+    store = write_pair_store(
+        tmp_path / "store",
+        lambda _: [pair("123456", "a")],
+        PairTokenizer(tokenizer, tokenizer, "de"),
+        frame,
+    )
+
+    assert store.source.tolist() == [FIRST, *(own + 1 for own in ids("1234")), EOS_ID]
+    assert store.counts["dropped"] == {"cut at 6 tokens": 1}

@@ -13,13 +13,15 @@ from lmexp.batch import PairBatch, TrainStep
 from lmexp.batch_plan import deal
 from lmexp.collate import collate_pairs
 from lmexp.decoding.beam import Beam
+from lmexp.execution import check_execution
 from lmexp.loaders import Positions, Rank, current_rank, eval_loader, train_loader
 from lmexp.networks.interface import Vocab
 from lmexp.overlap import cached_overlap
 from lmexp.pair_plan import BucketPlan, Lengths, PairScoringPlan, Rows
-from lmexp.pair_preparation import PairCleaning, PairCorpus, PairPreparation
+from lmexp.pair_preparation import PairCleaning, PairCorpus, PairPreparation, check_tags
 from lmexp.pair_store import PairStore
 from lmexp.preparation import Split
+from lmexp.text_scores import Metric
 from lmexp.tokenizers import PairTokenizer, Tokenizer
 
 COUNTS = ("pairs", "source_tokens", "target_tokens", "bytes", "chars", "unk", "dropped")
@@ -37,15 +39,18 @@ class EvalPairs:
     """How a text-to-text model is evaluated; part of the signature of every figure.
 
     Args:
-        beam_size: see decoding.beam.Beam, as the next five.
+        beam_size: see decoding.beam.Beam, as the next six.
         length_penalty: 0 ranks by probability alone.
         max_ratio: tokens of the longest output, over those of its source.
         max_extra: more of them.
         min_ratio: tokens of the shortest output, over those of its source.
         no_repeat_ngram: 0 allows all.
+        coverage_penalty: see decoding.beam.Beam; 0 ranks without it.
         batch_size: pairs scored at once; changes no figure.
         batch_tokens: of the sources, times the beam, that are searched at once; changes no figure.
         sample_pairs: of the validation split, put out greedily and scored after each validation.
+        metrics: figures of outputs; see text_scores.text_scores.
+        execute: runs outputs, which are programs, on the tests of their pairs; see lmexp.execution.
     """
 
     text_kind: ClassVar[str] = "pairs"
@@ -56,20 +61,24 @@ class EvalPairs:
     max_extra: Annotated[int, Ge(0)]
     min_ratio: Annotated[float, Ge(0)]
     no_repeat_ngram: Annotated[int, Ge(0)]
+    coverage_penalty: Annotated[float, Ge(0)]
     batch_size: Annotated[int, Gt(0)]
     batch_tokens: Annotated[int, Gt(0)]
     sample_pairs: Annotated[int, Ge(0)]
+    metrics: tuple[Metric, ...]
+    execute: bool
 
     @property
     def beam(self) -> Beam:
         """The search of test and commands."""
         lengths = self.max_ratio, self.max_extra, self.min_ratio
-        return Beam(self.beam_size, self.length_penalty, *lengths, self.no_repeat_ngram, n_best=1)
+        beam = Beam(self.beam_size, self.length_penalty, *lengths, self.no_repeat_ngram, n_best=1)
+        return dataclasses.replace(beam, coverage_penalty=self.coverage_penalty)
 
     @property
     def greedy(self) -> Beam:
         """The search of samples."""
-        return dataclasses.replace(self.beam, size=1)
+        return dataclasses.replace(self.beam, size=1, coverage_penalty=0.0)
 
 
 class PairDataModule(lightning.LightningDataModule):
@@ -80,8 +89,10 @@ class PairDataModule(lightning.LightningDataModule):
         tokenizer: fitted by prepare on the training split, or a fitted PairTokenizer.
         cleaning: of the training split.
         joint: one tokenizer for both sides; else two of the same kind.
-        max_length: tokens of a side, its end included; longer pairs are dropped in training, and
-            cut in validation and test; both are counted.
+        language_tags: codes of languages that get a tag (tokenizers.pairs). That of the targets'
+            language begins every source; others are there for `translate --to` and later training.
+        max_length: tokens of a side, its tag and end included; longer pairs are dropped in
+            training, and cut in validation and test; both are counted.
         batch_size: pairs of an optimizer step, over all micro-batches and ranks.
         batch_tokens: or tokens of either side, padding included; exactly one of them is given.
         num_workers: processes that read batches.
@@ -89,6 +100,9 @@ class PairDataModule(lightning.LightningDataModule):
         seed: of the order.
         micro_batches: parts of a step.
         evaluation: of validation and test.
+
+    Raises:
+        ValueError: the targets' language is not known, or not among language_tags.
     """
 
     text_kind: ClassVar[str] = "pairs"
@@ -103,6 +117,7 @@ class PairDataModule(lightning.LightningDataModule):
         cleaning: PairCleaning,
         *,
         joint: bool,
+        language_tags: Sequence[str],
         max_length: Annotated[int, Gt(1)],
         batch_size: Annotated[int, Gt(0)] | None,
         batch_tokens: Annotated[int, Gt(0)] | None,
@@ -115,7 +130,8 @@ class PairDataModule(lightning.LightningDataModule):
         super().__init__()
         self.corpus, self.cleaning, self.root = corpus, cleaning, root
         self.tokenizer: Any = tokenizer
-        self.joint, self.max_length = joint, max_length
+        self.joint, self.language_tags, self.max_length = joint, list(language_tags), max_length
+        check_tags(self.language_tags, corpus.languages[1])
         self.batch_size, self.batch_tokens = batch_size, batch_tokens
         self.num_workers, self.seed, self.micro_batches = num_workers, seed, micro_batches
         self.evaluation = evaluation
@@ -140,7 +156,7 @@ class PairDataModule(lightning.LightningDataModule):
             announce: told what takes long, every ten seconds.
 
         Raises:
-            ValueError: a split has no pair, or the pairs are others than data_hash says.
+            ValueError: a split has no pair or none of the tests to execute, or another data_hash.
         """
         preparation = PairPreparation(self.corpus, self.cleaning, self.max_length, announce)
         self.data_hash = preparation.data_hash
@@ -151,9 +167,14 @@ class PairDataModule(lightning.LightningDataModule):
                 "back, or begin a new run without resume="
             )
         if fit:
-            self.tokenizer = preparation.tokenizer(self.tokenizer, is_joint=self.joint)
+            self.tokenizer = preparation.tokenizer(
+                self.tokenizer, is_joint=self.joint, language_tags=self.language_tags
+            )
         for split in splits:
             self._stores[split] = preparation.store(split, self.tokenizer)
+        if self.evaluation.execute:
+            scored = [split for split in splits if split != "train"]
+            check_execution({split: self.store(split).tests() for split in scored})
         if "train" in splits:
             self.plan = BucketPlan(
                 _lengths(self.store("train")),
@@ -165,8 +186,11 @@ class PairDataModule(lightning.LightningDataModule):
 
     @property
     def vocab(self) -> PairVocab:
-        """What networks have to know of the tokenizers."""
-        return pair_vocab(self.tokenizer)
+        """What networks have to know of the tokenizers; of unfitted ones what was asked for."""
+        if isinstance(self.tokenizer, PairTokenizer):
+            return pair_vocab(self.tokenizer)
+        vocab = pair_vocab(PairTokenizer(self.tokenizer, self.tokenizer))
+        return vocab if self.joint else PairVocab(vocab.source, Vocab(*vocab.target))
 
     @property
     def steps_per_epoch(self) -> int:

@@ -1,7 +1,7 @@
 """From a corpus of pairs to fitted tokenizers and token stores, each cached or built once."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from lmexp.cache import built, cache_folder
 from lmexp.packing import EmptyTextError
 from lmexp.pair_store import PAIR_FORMAT, Pair, PairFrame, PairStore, write_pair_store
 from lmexp.preparation import Split, announced, content_hash, settings
-from lmexp.tokenizers import PairTokenizer, Tokenizer
+from lmexp.tokenizers import PairTokenizer, Tokenizer, tag_name
 
 
 class PairCorpus(Protocol):
@@ -35,6 +35,11 @@ class PairCorpus(Protocol):
     @property
     def languages(self) -> tuple[str | None, str | None]:
         """Codes of source and target, such as en and zh; None where they are not known."""
+        ...
+
+    @property
+    def is_tokenised(self) -> bool:
+        """The text is cut into words already: its scores compare with no other's."""
         ...
 
     def pairs(self, split: Split) -> Iterator[Any]:
@@ -76,13 +81,25 @@ class PairPreparation:
         self.data_hash = content_hash(PAIR_FORMAT, corpus.fingerprint(), repr(cleaning))
         self._announce = announce
 
-    def tokenizer(self, unfitted: Tokenizer, *, is_joint: bool) -> PairTokenizer:
-        """The tokenizers, fitted on the training split alone: one on both sides, or two."""
+    def tokenizer(
+        self, unfitted: Tokenizer, *, is_joint: bool, language_tags: Sequence[str]
+    ) -> PairTokenizer:
+        """The tokenizers, fitted on the training split alone: one on both sides, or two.
+
+        Args:
+            unfitted: of the kind and size that is wanted.
+            is_joint: one on both sides.
+            language_tags: codes of the languages of which the sources' tokenizer reserves a tag;
+                that of the targets' language will begin every source. Empty: none.
+        """
+        to = self.corpus.languages[1] if language_tags else None
+        tagged = deepcopy(unfitted)
+        tagged.reserve([tag_name(language) for language in language_tags])
         if is_joint:
-            both = self._fitted(unfitted, ("source", "target"))
-            return PairTokenizer(both, both)
-        source, target = (self._fitted(deepcopy(unfitted), (s,)) for s in ("source", "target"))
-        return PairTokenizer(source, target)
+            both = self._fitted(tagged, ("source", "target"))
+            return PairTokenizer(both, both, to)
+        source = self._fitted(tagged, ("source",))
+        return PairTokenizer(source, self._fitted(deepcopy(unfitted), ("target",)), to)
 
     def _fitted(self, unfitted: Tokenizer, sides: tuple[str, ...]) -> Tokenizer:
         def texts() -> Iterator[str]:
@@ -116,8 +133,7 @@ class PairPreparation:
         key = content_hash(self.data_hash, split, tokenizer.hash(), frame)
 
         def write(folder: Path) -> None:
-            sides = tokenizer.source, tokenizer.target
-            write_pair_store(folder, lambda drops: self._pairs(split, drops), sides, frame)
+            write_pair_store(folder, lambda drops: self._pairs(split, drops), tokenizer, frame)
 
         try:
             return PairStore(built(cache_folder() / "pairs" / key, write))
@@ -133,3 +149,24 @@ class PairPreparation:
             pairs = self.cleaning.clean(pairs, dropped)
         yield from announced(pairs, f"preparing {split}", "pairs", self._announce)
         dropped.update(self.corpus.counts)
+
+
+def check_tags(tags: Sequence[str], language: str | None) -> None:
+    """The language of the targets has one of the tags, if there are any.
+
+    Raises:
+        ValueError: it has none, it is not known, or the tags are not each of one language.
+    """
+    written = f"data.language_tags=[{','.join(tags)}]"
+    if "" in tags or len(set(tags)) < len(tags):
+        raise ValueError(f"{written} has an empty code or one twice: write each language once")
+    if tags and language is None:
+        raise ValueError(
+            f"{written}, and the data does not say which language its targets are in: also write "
+            "data.pair=en-de or data.languages=[en,de], whichever the set takes"
+        )
+    if tags and language not in tags:
+        raise ValueError(
+            f"{written} has no tag of '{language}', which the targets are in: write "
+            f"data.language_tags=[{','.join([*tags, str(language)])}]"
+        )

@@ -2,10 +2,12 @@
 
 A store is a folder, named by the hash of everything that decides its content:
 
-    source.bin    uint16 or uint32: `t1 … tn eos` of each source, one after the other
+    source.bin    uint16 or uint32: `t1 … tn eos` of each source, one after the other; t1 is its tag
+                  if sources have one
     target.bin    the same of the targets
     pairs.bin     _PAIR: where each begins, hashes of the source's text and of both
     texts.jsonl   [source, target, further references …] as they were read; of val and test alone
+    tests.jsonl   [Python to run after the target, …] likewise; mostly []
     store.json    counts
 
 Everything is streamed: memory does not grow with the number of pairs.
@@ -22,7 +24,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lmexp.packing import EmptyTextError, Tokenizer, mapped, tells_a_full_disk
+from lmexp.packing import EmptyTextError, mapped, tells_a_full_disk
+from lmexp.tokenizers import PairTokenizer
 
 PAIR_FORMAT = 1  # of a store's files; part of its key
 _BLOCK_PAIRS = 20_000  # tokenised at once
@@ -38,6 +41,8 @@ class Pair(Protocol):
     def target(self) -> str: ...
     @property
     def references(self) -> tuple[str, ...]: ...
+    @property
+    def tests(self) -> tuple[str, ...]: ...
 
 
 class PairFrame(NamedTuple):
@@ -45,7 +50,7 @@ class PairFrame(NamedTuple):
 
     eos_id: int
     unk_id: int  # counted
-    max_length: int  # tokens of a source or target, its end included
+    max_length: int  # tokens of a source or target, its tag and end included
     drops_longer: bool  # pairs beyond max_length are left out; else they are cut, and counted
     keeps_texts: bool  # for scores against the raw references
 
@@ -83,14 +88,21 @@ class PairStore:
         return PairStore, (self.folder,)
 
     def source_ids(self, row: int) -> list[int]:
-        """Ids of a source, its end last."""
+        """Ids of a source, its tag first if sources have one, its end last."""
         start = int(self.source_starts[row])
         ids: list[int] = self.source[start : start + int(self.source_lengths[row])].tolist()
         return ids
 
     def texts(self) -> list[list[str]]:
         """Source, target and further references of each pair, as they were read; val and test."""
-        lines = (self.folder / "texts.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+        return self._lines("texts.jsonl")
+
+    def tests(self) -> list[list[str]]:
+        """What the target of each pair has to pass, as it was read; val and test."""
+        return self._lines("tests.jsonl")
+
+    def _lines(self, name: str) -> list[list[str]]:
+        lines = (self.folder / name).read_text(encoding="utf-8").split("\n")[:-1]
         return [json.loads(line) for line in lines]
 
     def _tokens(self, side: str) -> NDArray[Any]:
@@ -102,7 +114,7 @@ class PairStore:
 def write_pair_store(
     folder: Path,
     pairs: Callable[[Counter[str]], Iterable[Pair]],
-    tokenizers: tuple[Tokenizer, Tokenizer],
+    tokenizer: PairTokenizer,
     frame: PairFrame,
 ) -> PairStore:
     """Tokenise into a new folder, streamed.
@@ -110,7 +122,7 @@ def write_pair_store(
     Args:
         folder: to be made.
         pairs: reads the text and counts by reason what it drops.
-        tokenizers: of source and target, fitted; may be one.
+        tokenizer: fitted.
         frame: reserved ids and lengths.
 
     Raises:
@@ -120,7 +132,7 @@ def write_pair_store(
     dropped: Counter[str] = Counter()
     with tells_a_full_disk(folder):
         folder.mkdir(parents=True)
-        with _Writer(folder, tokenizers, frame, dropped) as writer:
+        with _Writer(folder, tokenizer, frame, dropped) as writer:
             for block in _blocks(pairs(dropped)):
                 writer.add(block)
         if not writer.totals["pairs"]:
@@ -136,16 +148,17 @@ class _Writer:
     def __init__(
         self,
         folder: Path,
-        tokenizers: tuple[Tokenizer, Tokenizer],
+        tokenizer: PairTokenizer,
         frame: PairFrame,
         dropped: Counter[str],
     ) -> None:
-        self._tokenizers, self._frame, self._dropped = tokenizers, frame, dropped
-        self._dtypes = [np.dtype("<u2" if t.vocab_size <= 1 << 16 else "<u4") for t in tokenizers]
+        self._tokenizer, self._frame, self._dropped = tokenizer, frame, dropped
+        sizes = tokenizer.source.vocab_size, tokenizer.target.vocab_size
+        self._dtypes = [np.dtype("<u2" if size <= 1 << 16 else "<u4") for size in sizes]
         self._files = contextlib.ExitStack()
-        self._source, self._target, self._pairs, self._texts = (
-            self._files.enter_context((folder / name).open("wb"))
-            for name in ("source.bin", "target.bin", "pairs.bin", "texts.jsonl")
+        names = ("source.bin", "target.bin", "pairs.bin", "texts.jsonl", "tests.jsonl")
+        self._source, self._target, self._pairs, self._texts, self._tests = (
+            self._files.enter_context((folder / name).open("wb")) for name in names
         )
         self.totals: Counter[str] = Counter()
 
@@ -165,11 +178,9 @@ class _Writer:
 
     def add(self, block: Sequence[Pair]) -> None:
         """Tokenise and append some pairs."""
-        by_side = [
-            tokenizer.encode_many([getattr(pair, side) for pair in block])
-            for tokenizer, side in zip(self._tokenizers, ("source", "target"), strict=True)
-        ]
-        for pair, source, target in zip(block, *by_side, strict=True):
+        sources = self._tokenizer.encode_sources([pair.source for pair in block])
+        targets = self._tokenizer.target.encode_many([pair.target for pair in block])
+        for pair, source, target in zip(block, sources, targets, strict=True):
             longest = self._frame.max_length - 1  # and the end
             if max(len(source), len(target)) > longest:
                 verb = "longer than" if self._frame.drops_longer else "cut at"
@@ -194,6 +205,7 @@ class _Writer:
         if self._frame.keeps_texts:
             texts = [pair.source, pair.target, *pair.references]
             self._texts.write(json.dumps(texts, ensure_ascii=False).encode() + b"\n")
+            self._tests.write(json.dumps(pair.tests, ensure_ascii=False).encode() + b"\n")
         self.totals["pairs"] += 1
         self.totals["bytes"] += len(pair.target.encode())
         self.totals["chars"] += len(pair.target)

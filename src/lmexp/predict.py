@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LONG_PROMPT = 10_000  # tokens; reading them takes seconds
 PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}  # ESC becomes ␛
+PICTURES |= dict.fromkeys(range(0x7F, 0xA0), 0xFFFD)  # DEL, and U+009B, which begins what ESC does
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -30,6 +30,9 @@ class Beam:
         min_ratio: tokens of the shortest text, over those of its source.
         no_repeat_ngram: no n-gram of this length stands twice in a text; 0 allows all.
         n_best: texts of each source that are returned, at most K.
+        coverage_penalty: beta of Wu et al. 2016, equation 14: hypotheses lose by source tokens that
+            they did not look at, see decoding.coverage. The search itself does not see where the
+            network looks: it returns all K hypotheses, for `translate` to rank. 0 leaves it out.
 
     Raises:
         ValueError: n_best exceeds size.
@@ -42,6 +45,7 @@ class Beam:
     min_ratio: Annotated[float, Ge(0)]
     no_repeat_ngram: Annotated[int, Ge(0)]
     n_best: Annotated[int, Gt(0)]
+    coverage_penalty: Annotated[float, Ge(0)] = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
@@ -50,6 +54,11 @@ class Beam:
                 f"n_best={self.n_best} texts of a beam of size={self.size}: write size="
                 f"{self.n_best} or more"
             )
+
+    @property
+    def kept(self) -> int:
+        """Texts of each source that the search returns."""
+        return self.size if self.coverage_penalty else self.n_best
 
     def penalty(self, length: int) -> float:
         """What a log probability is divided by."""
@@ -66,7 +75,7 @@ class Hypothesis(NamedTuple):
 
     ids: list[int]  # without its end
     log_probability: float  # nats, its end included
-    score: float  # what it was ranked by
+    score: float  # what it is ranked by
 
 
 def beam_search(
@@ -80,13 +89,14 @@ def beam_search(
     forbidden_ids: Sequence[int],
     prefixes: Sequence[Sequence[int]] | None = None,
 ) -> list[list[Hypothesis]]:
-    """The best texts of each sentence, best first.
+    """The beam.kept best texts of each sentence, best first.
 
     A sentence is done when K hypotheses have ended, each among the K best continuations of a step,
     and no running one scores better as it stands than the worst that would be returned; its rows
     leave the batch. To stop at K alone (Kasai et al. 2022, section 2) would lose the best text of a
     network that is sure of it: all its other continuations are junk, and junk ends early. A text
-    that reaches its longest length is ended there, whatever its probability.
+    that reaches its longest length is ended there, whatever its probability; so is one that comes
+    to the end of the positions that the network has learned, its `max_length`.
 
     Args:
         network: in evaluation mode.
@@ -98,7 +108,13 @@ def beam_search(
         forbidden_ids: never chosen.
         prefixes: B beginnings that the texts must have, without bos; may differ in length.
     """
-    search = _Search(beam, source_lengths, eos_id, forbidden_ids, prefixes)
+    bounds = [beam.bounds(length) for length in source_lengths]
+    if prefixes is not None:  # the bounds are those of what follows
+        before = [len(prefix) for prefix in prefixes]
+        bounds = [(low + n, high + n) for (low, high), n in zip(bounds, before, strict=True)]
+    if (reach := getattr(network, "max_length", None)) is not None:  # bos is read too
+        bounds = [(min(low, reach - 1), min(high, reach - 1)) for low, high in bounds]
+    search = _Search(beam, bounds, eos_id, forbidden_ids, prefixes)
     rows = len(source_lengths)
     ids = torch.full((rows, 1), bos_id, device=_device(network))
     with torch.no_grad():
@@ -121,20 +137,15 @@ class _Search:
     def __init__(
         self,
         beam: Beam,
-        source_lengths: Sequence[int],
+        bounds: Sequence[tuple[int, int]],
         eos_id: int,
         forbidden_ids: Sequence[int],
         prefixes: Sequence[Sequence[int]] | None,
     ) -> None:
         self.beam, self.eos_id, self.forbidden_ids = beam, eos_id, list(forbidden_ids)
         self.prefixes = prefixes
-        self.bounds = [beam.bounds(length) for length in source_lengths]
-        if prefixes is not None:  # the bounds are those of what follows
-            self.bounds = [
-                (low + len(prefix), high + len(prefix))
-                for (low, high), prefix in zip(self.bounds, prefixes, strict=True)
-            ]
-        self.sentences = list(range(len(source_lengths)))  # those that go on, in order of rows
+        self.bounds = bounds  # tokens of the shortest and the longest text of each sentence
+        self.sentences = list(range(len(bounds)))  # those that go on, in order of rows
         self.width = 1  # beams of each: one before the first choice
         self.scores: Tensor | None = None  # (B, width)
         self.texts: Tensor | None = None  # (B, width, n)
@@ -232,13 +243,13 @@ class _Search:
         pool = self.finished[sentence]
         if len(pool) < self.beam.size:
             return True
-        worst = heapq.nlargest(self.beam.n_best, pool)[-1][0]
+        worst = heapq.nlargest(self.beam.kept, pool)[-1][0]
         return best_running > worst
 
     def results(self) -> list[list[Hypothesis]]:
-        """The n best of each sentence."""
+        """The best of each sentence."""
         ranked = [sorted(pool, key=lambda item: item[:2], reverse=True) for pool in self.finished]
-        return [[item[2] for item in pool[: self.beam.n_best]] for pool in ranked]
+        return [[item[2] for item in pool[: self.beam.kept]] for pool in ranked]
 
 
 def _only(log_p: Tensor, token: int) -> None:

@@ -1,4 +1,7 @@
-"""Continues prompts with any decoder, a step at a time or by whole forward passes."""
+"""Continues prompts with any decoder, a step at a time or by whole forward passes.
+
+The decoder of an encoder-decoder too, a step at a time, once its encoder has read the sources.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,14 +12,14 @@ from torch import nn
 from lmexp.decoding.reading import Reader, StepReader, WholeReader, Windows
 from lmexp.decoding.sampling import Sampler, Sampling
 from lmexp.decoding.text_stream import TextStream
-from lmexp.networks.interface import Decoder, StepDecoder
+from lmexp.networks.interface import Decoder, EncoderDecoder, Memory, StepDecoder
 from lmexp.tokenizers import BOS_ID, CLS_ID, MASK_ID, PAD_ID, SEP_ID
 
 NEVER_TEXT = (PAD_ID, BOS_ID, MASK_ID, CLS_ID, SEP_ID)  # reserved ids that continue no text
 
 
 def generate(
-    network: Decoder | StepDecoder,
+    network: Decoder | StepDecoder | EncoderDecoder,
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
     *,
@@ -27,6 +30,7 @@ def generate(
     cached: bool = True,
     first_row: int = 0,
     forbidden_ids: Sequence[int] = NEVER_TEXT,
+    memory: Memory | None = None,
 ) -> list[list[int]]:
     """New ids for each prompt, until end of sequence, a stop string or max_new_tokens.
 
@@ -48,16 +52,17 @@ def generate(
         first_row: number of prompts[0] among all rows that are generated: its draws are those of
             that row.
         forbidden_ids: never chosen.
+        memory: what an encoder-decoder left of the source of each prompt; None: a language model.
 
     Returns:
         The new ids of each row. A row ended by a stop string holds the token that completed it.
 
     Raises:
-        ValueError: an empty prompt, stop strings without decode, or a network whose logits are not
-            finite.
+        ValueError: an empty prompt, stop strings without decode, memory with cached=False, or a
+            network whose logits are not finite.
     """
     _check(prompts, sampling, decode)
-    reader = _reader(network, prompts, pad_id, cached)
+    reader = _reader(network, prompts, pad_id, cached, memory)
     rows = _Rows(prompts, sampling, eos_id, decode, on_token, first_row)
     with torch.no_grad(), _evaluating(network):
         logits = reader.read()
@@ -84,11 +89,18 @@ def generate(
 
 
 def _reader(
-    network: Decoder | StepDecoder, prompts: Sequence[Sequence[int]], pad_id: int, cached: bool
+    network: Decoder | StepDecoder | EncoderDecoder,
+    prompts: Sequence[Sequence[int]],
+    pad_id: int,
+    cached: bool,
+    memory: Memory | None,
 ) -> Reader:
     windows = Windows(prompts, getattr(network, "max_length", None))
     if cached and isinstance(network, StepDecoder):
-        return StepReader(network, windows, pad_id)
+        return StepReader(network, windows, pad_id, memory)
+    if memory is not None:
+        raise ValueError("an encoder-decoder is read a step at a time: leave cached=False out")
+    assert isinstance(network, Decoder)
     return WholeReader(network, windows, pad_id)
 
 
@@ -107,7 +119,7 @@ def _check(
 
 
 @contextmanager
-def _evaluating(network: Decoder) -> Iterator[None]:
+def _evaluating(network: object) -> Iterator[None]:
     """Dropout off inside, training mode as before afterwards."""
     if not isinstance(network, nn.Module) or not network.training:
         yield

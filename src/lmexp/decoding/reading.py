@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lmexp.networks.interface import Decoder, StepDecoder
+from lmexp.networks.interface import Decoder, Memory, StepDecoder
 
 
 class Windows:
@@ -70,10 +70,13 @@ class StepReader:
         network: what reads.
         windows: of the rows, with their prompts.
         pad_id: fills shorter rows.
+        memory: what an encoder left of the source of each row; None: there is none.
     """
 
-    def __init__(self, network: StepDecoder, windows: Windows, pad_id: int) -> None:
-        self.network, self.windows, self.pad_id = network, windows, pad_id
+    def __init__(
+        self, network: StepDecoder, windows: Windows, pad_id: int, memory: Memory | None = None
+    ) -> None:
+        self.network, self.windows, self.pad_id, self.memory = network, windows, pad_id, memory
         self.device = network.output.weight.device
 
     def read(self) -> Tensor:
@@ -82,7 +85,8 @@ class StepReader:
         mask = None  # the fast path of the networks
         if lengths.min() < ids.shape[1]:
             mask = (torch.arange(ids.shape[1]) < lengths[:, None]).to(self.device)
-        logits, self.state = self.network.step(ids.to(self.device), self.network.start(), mask)
+        state = self.network.start(self.memory)
+        logits, self.state = self.network.step(ids.to(self.device), state, mask)
         return logits
 
     def read_next(self, ids: Tensor) -> Tensor:

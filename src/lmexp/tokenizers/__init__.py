@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lmexp.tokenizers.characters import Bytes, Chars
-from lmexp.tokenizers.pairs import PairTokenizer
+from lmexp.tokenizers.pairs import PairTokenizer, tag_name
 from lmexp.tokenizers.reserved import (
     BOS_ID,
     CLS_ID,
@@ -43,6 +43,7 @@ __all__ = [
     "from_state",
     "load",
     "save",
+    "tag_name",
 ]
 
 _CLASSES: tuple[type[Tokenizer], ...] = (Bytes, Chars, Words, SentencePiece)
@@ -57,7 +58,9 @@ def from_state(state: Mapping[str, Any]) -> Any:
     if state.get("class") == "PairTokenizer":
         source = from_state(state["source"])
         target = state["target"]
-        return PairTokenizer(source, source if target is None else from_state(target))
+        return PairTokenizer(
+            source, source if target is None else from_state(target), state.get("to")
+        )
     for kind in _CLASSES:
         if kind.__name__ == state.get("class"):
             settings = dict(state)

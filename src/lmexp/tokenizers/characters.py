@@ -33,6 +33,11 @@ class Bytes(Tokenizer):
         super().__init__(extra)
         self._spelling = Spelling(len(self.reserved), all_bytes())
 
+    def reserve(self, names: Sequence[str]) -> None:
+        """See Tokenizer."""
+        super().reserve(names)
+        self._spelling = Spelling(len(self.reserved), all_bytes())
+
     @property
     def num_types(self) -> int:
         """256."""

@@ -40,6 +40,14 @@ class Tokenizer(ABC):
                     f"{', '.join(SPECIALS)}, which every tokenizer has: leave it out"
                 )
 
+    def reserve(self, names: Sequence[str]) -> None:
+        """Further reserved ids, after those that there are; before fit alone.
+
+        Raises:
+            ValueError: see the constructor.
+        """
+        Tokenizer.__init__(self, [*self.extra, *names])
+
     @property
     @abstractmethod
     def num_types(self) -> int:
