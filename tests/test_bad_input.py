@@ -30,7 +30,11 @@ REFUSED = {
     "invalid UTF-8": (
         LINE + "é".encode() + b"\xff\n" + GOOD,
         [],
-        ("text.txt is not UTF-8: byte 0xFF at offset 22;", "iconv", "on_invalid=drop or replace"),
+        (
+            "text.txt is not UTF-8: byte 0xFF at offset 22, in line 2;",
+            "iconv",
+            "on_invalid=drop or replace",
+        ),
     ),
     "a text shorter than a block": (
         b"short\n",

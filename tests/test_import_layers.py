@@ -15,12 +15,13 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "cleaning": set(),
     "pair_cleaning": {"cleaning"},
     "packing": set(),
-    "pair_store": {"packing"},
+    "pair_store": {"packing", "tokenizers"},
     "pair_plan": set(),
     "overlap": {"atomic", "cache"},
     "pair_preparation": {"cache", "packing", "pair_store", "preparation", "tokenizers"},
     "pair_data": {"decoding", "batch_plan", "collate", "loaders", "networks", "overlap"}
-    | {"pair_plan", "pair_preparation", "pair_store", "preparation", "tokenizers"},
+    | {"pair_plan", "pair_preparation", "pair_store", "preparation", "tokenizers"}
+    | {"execution", "text_scores"},
     "preparation": {"cache", "packing", "tokenizers"},
     "loaders": {"batch_plan", "collate", "packing"},
     "data": {"batch_plan", "loaders", "networks", "overlap", "packing", "preparation"}
@@ -34,11 +35,14 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "metrics": set(),
     "collate": {"packing", "batch_plan", "pair_plan", "tokenizers"},
     "text_scores": set(),
+    "execution": set(),
+    "execution_child": set(),
     "decoding": {"decoding", "networks", "tokenizers"},
     "tasks": {
         "tasks",
         "decoding",
         "text_scores",
+        "execution",
         "networks",
         "losses",
         "metrics",
@@ -53,6 +57,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "models": {"signatures", "recipe", "targets"},  # recipe: for the command alone
 }
 COMMANDS = {"train", "evaluate", "predict", "show", "plan", "launch", "sweep", "__main__"}
+COMMANDS |= {"translate", "chat", "average", "attend", "evaluate_pairs", "evaluate_windows"}
 
 
 def imports(file: Path) -> set[str]:

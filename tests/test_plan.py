@@ -17,6 +17,7 @@ from lmexp.memory import (
 )
 from lmexp.networks.interface import Vocab
 from lmexp.optimizers import parameter_groups
+from lmexp.pair_data import PairVocab
 from lmexp.recipe import compose
 from lmexp.targets import build
 
@@ -171,3 +172,34 @@ def test_plan_is_of_no_run_that_has_begun(capsys):
     assert main(["plan", "resume=logs/runs"]) == 2
 
     assert "lmexp show logs/runs" in capsys.readouterr().err
+
+
+def test_a_plan_of_pairs_counts_both_sides(capsys):
+    sizes = ["model=gru", "model.d_model=8", "model.num_layers=1", "data.batch_tokens=64"]
+    reverse = ["data.corpus.vocabulary=5", "data.corpus.size=40", "data.corpus.test_size=10"]
+    lengths = ["data.corpus.min_length=4", "data.corpus.max_length=4", "data.corpus.val_size=10"]
+    steps = ["trainer.max_steps=9", "schedule=constant"]
+
+    assert main(["plan", "data=reverse", *sizes, *reverse, *lengths, *steps]) == 0
+
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"vocabulary {7 + 5} ids" in out
+    assert "train 40 pairs, 200 tokens to 200, val 10 pairs, 50 tokens to 50" in out
+    # four integers and the end: 12 pairs of 5 tokens fit into 64, so 40 pairs take 4 steps
+    assert "a step 64 tokens at most, 50 of targets on average; padding 0.0%" in out
+    assert "steps 9: 2.25 epochs of 4 steps, 450 tokens" in out
+
+
+@pytest.mark.parametrize("model", ["gru", "transformer"])
+def test_parameters_of_an_encoder_decoder_are_told_apart(model):
+    sizes = ["model.d_model=16", "model.num_layers=1", "model.tied=true"]
+    heads = ["model.num_heads=2", "model.d_ff=32"] if model == "transformer" else []
+    recipe = compose([f"model={model}", "data=reverse", *sizes, *heads])
+    joint = build_task(recipe, PairVocab(VOCAB, VOCAB), None).network
+    apart = build_task(recipe, PairVocab(VOCAB, Vocab(70, *VOCAB[1:])), None).network
+
+    one, two = count_parameters(joint), count_parameters(apart)
+
+    assert one.embedding == 50 * 16
+    assert two.embedding == (50 + 70) * 16
+    assert one.total - one.embedding == one.inner == two.inner

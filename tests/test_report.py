@@ -69,6 +69,15 @@ def test_the_end_of_a_finished_run_names_best_test_speed_sample_and_what_next():
     assert "train/loss" not in text
 
 
+def test_the_end_of_a_run_on_pairs_names_translate():
+    out = console()
+
+    print_end({"status": "finished", "text_kind": "pairs"}, Path("logs/runs/a"), console=out)
+
+    assert "python -m lmexp translate logs/runs/a < input.txt" in printed(out)
+    assert "generate" not in printed(out)
+
+
 def test_a_long_sample_is_folded_and_a_command_is_not():
     out = console()
     folder = Path("logs") / ("x" * 150)

@@ -8,6 +8,7 @@ import pytest
 
 from lmexp import checkpoint as checkpoints
 from lmexp.__main__ import main
+from lmexp.decoding.beam import Hypothesis
 
 TINY = {
     "transformer": ["model.d_model=16", "model.num_layers=1", "model.num_heads=2", "model.d_ff=32"],
@@ -94,6 +95,81 @@ def test_every_line_in_gives_one_line_out(run, monkeypatch, capfdbinary):
     assert b"1 lines are longer than 31 tokens" in err
 
 
+@pytest.mark.parametrize("options", [[], ["--coverage-penalty", "0.2"]])
+def test_n_best_gives_n_ranked_lines_for_every_line(options, run, monkeypatch, capfdbinary):
+    feed(monkeypatch, b"3 4 5\n\n7 8\n")
+
+    assert main(["translate", str(run), "--n-best", "2", *options]) == 0
+
+    fields = [line.split(b"\t") for line in capfdbinary.readouterr().out.splitlines()]
+    assert [field[0] for field in fields] == [b"0", b"0", b"1", b"1", b"2", b"2"]
+    assert fields[2][1:] == fields[3][1:] == [b"-inf", b""]
+    for first, second in (fields[:2], fields[4:]):
+        assert float(first[1]) >= float(second[1])
+        assert first[2] != second[2]
+
+
+def test_the_first_of_n_best_is_the_line_without(run, monkeypatch, capfdbinary):
+    outputs = []
+    for options in ([], ["--n-best", "2"]):
+        feed(monkeypatch, b"3 4 5\n9 9 1\n")
+        assert main(["translate", str(run), *options]) == 0
+        outputs.append(capfdbinary.readouterr().out.splitlines())
+
+    assert [line.split(b"\t")[2] for line in outputs[1][::2]] == outputs[0]
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["--n-best", "3"], "--n-best 3: from 1 to the 2 hypotheses of the beam; write --beam 3"),
+        (["--n-best", "0"], "--n-best 0: from 1 to the 2 hypotheses"),
+        (["--coverage-penalty", "-0.5"], "--coverage-penalty -0.5: a number from 0 up"),
+        (["--to", "fr"], "no tag <2fr>: it has none, for want of data.language_tags"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(typed, told, run, monkeypatch, capsys):
+    feed(monkeypatch, b"3\n")
+    assert main(["translate", str(run), *typed]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_negative_coverage_penalty_of_a_recipe_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "data=reverse", "eval.coverage_penalty=-0.2"]) == 2
+    assert "eval.coverage_penalty=-0.2: coverage_penalty " in capsys.readouterr().err
+
+
+def test_sources_are_tagged_with_the_language_of_training_or_the_one_asked_for(
+    tmp_path, monkeypatch, capfdbinary
+):
+    folder, seen = tmp_path / "run", []
+    options = ["data=dates", "data.size=400", "data.pair=en-de", "data.language_tags=[de,fr]"]
+    few = ["trainer.max_steps=2", "eval.sample_pairs=2", "eval.max_extra=0", *TINY["gru"]]
+    rest = ["model=gru", "trainer=debug", "logger=none", f"hydra.run.dir={folder}"]
+    assert main(["train", *options, *few, *rest]) == 0
+
+    def translate(network, sources, beam, **_):
+        seen.append(sources)
+        return [[Hypothesis([], 0.0, 0.0)] for _ in sources]
+
+    monkeypatch.setattr("lmexp.decoding.translate.translate", translate)
+    for to in ([], ["--to", "fr"], ["--to", "de"]):
+        feed(monkeypatch, b"<2de>\n" + b"9" * 500 + b"\n")
+        assert main(["translate", str(folder), *to]) == 0
+
+    german, french, again = seen
+    assert german == again
+    for one, other in zip(german, french, strict=True):
+        assert (one[0], other[0]) == (7, 8)
+        assert one[1:] == other[1:]
+        assert {7, 8}.isdisjoint(one[1:])
+    assert len(german[1]) == 128
+    capfdbinary.readouterr()
+    assert main(["translate", str(folder), "--to", "es"]) == 2
+    assert b"no tag <2es>: it has those of de, fr" in capfdbinary.readouterr().err
+
+
 def test_nothing_in_gives_nothing_out(run, monkeypatch, capfdbinary):
     feed(monkeypatch, b"")
     assert main(["translate", str(run), "--beam", "1"]) == 0
@@ -112,10 +188,9 @@ def test_the_order_and_number_of_lines_changes_no_output(run, monkeypatch, capfd
     assert outputs[2] == [outputs[0][2]]
 
 
-@pytest.mark.parametrize("command", [["evaluate"], ["generate", "--prompt", "a"]])
-def test_commands_of_language_models_name_the_right_one(command, run, capsys):
-    assert main([*command, str(run)]) == 2
-    assert "is of a text-to-text model" in capsys.readouterr().err
+def test_a_command_of_language_models_names_the_right_one(run, capsys):
+    assert main(["generate", str(run), "--prompt", "a"]) == 2
+    assert f"is of a text-to-text model: lmexp translate {run} puts out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -138,8 +213,3 @@ def test_text_and_pairs_do_not_mix(typed, told, tmp_path, monkeypatch, capsys):
         assert "reads pairs; eval=windows is of text: choose another eval=" in error
     else:
         assert told in error
-
-
-def test_plan_says_that_it_knows_no_pairs(capsys):
-    assert main(["plan", "data=reverse"]) == 2
-    assert "plan knows runs of language models only" in capsys.readouterr().err

@@ -115,7 +115,7 @@ def find_batch(recipe: Recipe, allow_targets: Sequence[str] = ()) -> list[BatchT
     optimizer's memory is part of it.
     """
     trials = []
-    rows = _rows(recipe)
+    rows = rows_of_step(recipe["data"])
     for exponent in range(rows.bit_length()):
         pieces = 2**exponent
         cut = {**recipe, "trainer": {**recipe["trainer"], "micro_batches": pieces}}
@@ -160,9 +160,9 @@ def _timed(recipe: Recipe, allow_targets: Sequence[str]) -> tuple[float, StepFig
     return best, found[0]
 
 
-def _rows(recipe: Recipe) -> int:
-    data = recipe["data"]
-    return int(data["batch_size"] or data["batch_tokens"] // data["max_length"])
+def rows_of_step(data: Recipe) -> int:
+    """Rows of a step, or pairs if all of them were as long as they may be."""
+    return max(1, int(data["batch_size"] or data["batch_tokens"] // data["max_length"]))
 
 
 class _Trial:

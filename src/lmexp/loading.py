@@ -61,8 +61,8 @@ def load_language_model(path: str | Path, allow_targets: Sequence[str] = ()) -> 
     loaded = load(path, allow_targets)
     if loaded.task.text_kind != "text":
         raise ValueError(
-            f"{loaded.path} is of a text-to-text model: its test figures stand in summary.json, "
-            f"and lmexp translate {path} puts out a line for every line of standard input"
+            f"{loaded.path} is of a text-to-text model: lmexp translate {path} puts out a line for "
+            "every line of standard input"
         )
     return loaded
 

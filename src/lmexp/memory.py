@@ -13,6 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from lmexp.build import build_task
 from lmexp.hardware import has_bf16_instructions
 from lmexp.losses import chunk_rows
+from lmexp.networks.interface import EncoderDecoder
 from lmexp.optimizers import parameter_groups
 from lmexp.targets import build
 
@@ -47,14 +48,16 @@ class ParameterCount(NamedTuple):
 def count_parameters(network: nn.Module) -> ParameterCount:
     """A parameter that several modules share counts once."""
     total = sum(parameter.numel() for parameter in network.parameters())
-    embed, output = getattr(network, "embed", None), getattr(network, "output", None)
-    embedding = list(embed.parameters()) if isinstance(embed, nn.Module) else []
-    outer = embedding + (list(output.parameters()) if isinstance(output, nn.Module) else [])
-    return ParameterCount(
-        total,
-        sum(parameter.numel() for parameter in embedding),
-        total - sum({id(parameter): parameter.numel() for parameter in outer}.values()),
-    )
+    embedding = {
+        id(parameter): parameter.numel()
+        for name, module in network.named_children()
+        if name.endswith("embed")  # tables of positions are inner
+        for parameter in module.parameters()
+    }
+    output = getattr(network, "output", None)
+    of_output = list(output.parameters()) if isinstance(output, nn.Module) else []
+    outer = embedding | {id(parameter): parameter.numel() for parameter in of_output}
+    return ParameterCount(total, sum(embedding.values()), total - sum(outer.values()))
 
 
 def device_memory(
@@ -63,7 +66,8 @@ def device_memory(
     """What a step keeps at once.
 
     Activations are those that the backward pass will need, measured with one and two rows on the
-    CPU; the temporaries of single operators come on top.
+    CPU; the temporaries of single operators come on top. Every row counts as data.max_length long,
+    of pairs both sides.
 
     Args:
         recipe: frozen and checked.
@@ -170,5 +174,9 @@ def _kept(network: Any, rows: int, length: int, precision: str) -> int:
         saved_tensors_hooks(keep, lambda tensor: tensor),
         torch.autocast("cpu", torch.bfloat16, enabled=reduced),
     ):
-        network.hidden(ids, torch.ones_like(ids, dtype=torch.bool))
+        mask = torch.ones_like(ids, dtype=torch.bool)
+        if isinstance(network, EncoderDecoder):
+            network.hidden(ids, mask, ids)
+        else:
+            network.hidden(ids, mask)
     return sum(storage.nbytes() for storage in kept.values())

@@ -37,11 +37,6 @@ def main(args: argparse.Namespace) -> int:
         )
     check(recipe, allowed, composed.origins)
     build_sizes(recipe, allowed, composed.origins)
-    if str(recipe["eval"]["_target_"]).endswith(".EvalPairs"):
-        raise ValueError(
-            "plan knows runs of language models only: of pairs, train.py prints size, padding and "
-            "time at its start; begin with trainer.max_steps=10"
-        )
     _print_plan(recipe, allowed, reads_data=not args.no_data)
     if args.find_lr:
         _print_rates(recipe, allowed)
@@ -95,6 +90,8 @@ def _network_facts(recipe: Recipe, network: Any, data: Any, reads_data: bool) ->
     count = count_parameters(network)
     flops = flops_per_token(network, data.max_length)
     passes = f"forward and backward, at {data.max_length} tokens"
+    if _has_pairs(data):
+        passes += ", of source and target"
     if not reads_data and not _size_is_known(recipe):
         flops -= flops_per_token(network.output, data.max_length)
         return facts | {
@@ -106,20 +103,46 @@ def _network_facts(recipe: Recipe, network: Any, data: Any, reads_data: bool) ->
         "parameters": f"{count.total:,}, {count.total - count.embedding:,} of them outside the "
         "embedding",
         "FLOPs per token": f"{flops:,.0f} {passes}",
-        "vocabulary": f"{data.vocab.size:,} ids"
+        "vocabulary": _vocabulary_text(data)
         + (", at most" if not reads_data and "vocab_size" in recipe["tokenizer"] else ""),
     }
+
+
+def _has_pairs(data: Any) -> bool:
+    return getattr(data, "text_kind", "text") == "pairs"
+
+
+def _vocabulary_text(data: Any) -> str:
+    if not _has_pairs(data):
+        return f"{data.vocab.size:,} ids"
+    source, target = data.vocab.source.size, data.vocab.target.size
+    return f"{source:,} ids" if data.joint else f"{source:,} ids of sources, {target:,} of targets"
 
 
 def _data_facts(data: Any, total_steps: int) -> dict[str, Any]:
     facts = data.facts()
     tokens = {split: facts[split]["tokens"] for split in data.corpus.splits}
     cut = f"in {data.micro_batches} micro-batches, " if data.micro_batches > 1 else ""
+    if _has_pairs(data):
+        tokens = {
+            split: f"{facts[split]['pairs']:,} pairs, {facts[split]['source_tokens']:,} tokens to "
+            f"{facts[split]['tokens']:,}"
+            for split in data.corpus.splits
+        }
+        budget = f"{data.batch_size} pairs" if data.batch_size else f"{data.batch_tokens:,} tokens"
+        step = (
+            f"{budget} at most, {cut}{data.tokens_per_step:,} of targets on average; padding "
+            f"{facts['padding']:.1%}, in random batches {facts['padding_of_random_batches']:.1%}"
+        )
+    else:
+        step = (
+            f"{data.rows:,} rows of {data.max_length:,} tokens, {cut}{data.tokens_per_step:,} "
+            "in all"
+        )
     return {
         "data": facts["source"],
         "tokens": tokens,
-        "a step": f"{data.rows:,} rows of {data.max_length:,} tokens, {cut}"
-        f"{data.tokens_per_step:,} in all",
+        "a step": step,
         "steps": f"{total_steps:,}: {total_steps / data.steps_per_epoch:.2f} epochs of "
         f"{data.steps_per_epoch:,} steps, {total_steps * data.tokens_per_step:,} tokens",
     }
@@ -148,7 +171,7 @@ def _time_text(network: Any, data: Any, total_steps: int, hardware: Any) -> str:
     from lmexp.report import duration
 
     peak = peak_flops(hardware)
-    flops = flops_per_token(network, data.max_length) * data.tokens_per_step * total_steps
+    flops = flops_per_token(network, data.row_length) * data.tokens_per_step * total_steps
     time = duration(expected_seconds(flops, peak))
     return (
         f"{time} of training, a rough estimate: {USED_SHARE:.0%} of the {peak / 1e9:,.0f} GFLOP/s "
@@ -159,9 +182,10 @@ def _time_text(network: Any, data: Any, total_steps: int, hardware: Any) -> str:
 def _memory_facts(
     recipe: Recipe, data: Any, precision: str, allow_targets: Sequence[str]
 ) -> dict[str, Any]:
+    from lmexp.finders import rows_of_step
     from lmexp.memory import Memory, device_memory
 
-    rows = math.ceil(data.rows / data.micro_batches)
+    rows = math.ceil(rows_of_step(recipe["data"]) / data.micro_batches)
     memory = device_memory(recipe, data.vocab, rows, precision, allow_targets)
     parts = [
         f"{size(count)} {name}" for name, count in zip(Memory._fields, memory, strict=True) if count
@@ -169,7 +193,7 @@ def _memory_facts(
     if memory.activations is None:
         parts.append("activations not measured")
     one = memory.weights + memory.optimizer + memory.average
-    count = 2 + recipe["trainer"]["keep_best"]
+    count = recipe["trainer"]["keep_last"] + recipe["trainer"]["keep_best"]
     return {
         "memory per device": f"{size(memory.total)}: {', '.join(parts)}",
         "disk": f"{size(count * one)} for {count} checkpoints of {size(one)}",
@@ -177,7 +201,10 @@ def _memory_facts(
 
 
 def _token_bytes(data: Any) -> int:
-    return sum(data.store(split).tokens.nbytes for split in data.corpus.splits)
+    stores = [data.store(split) for split in data.corpus.splits]
+    if _has_pairs(data):
+        return sum(store.source.nbytes + store.target.nbytes for store in stores)
+    return sum(store.tokens.nbytes for store in stores)
 
 
 def size(count: int) -> str:

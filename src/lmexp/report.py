@@ -176,7 +176,7 @@ def next_commands(summary: Mapping[str, Any], folder: Path) -> list[str]:
     run = shlex.quote(str(folder))
     if summary.get("status") != "finished":
         return [f"python train.py resume={run}", f"python -m lmexp show {run}"]
-    if "test/bleu" in summary or "best/bleu" in summary:
+    if summary.get("text_kind") == "pairs":
         return [f"python -m lmexp translate {run} < input.txt", f"python -m lmexp show {run}"]
     return [
         f"python -m lmexp evaluate {run}",

@@ -91,7 +91,7 @@ def _build(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...]) -> Part
     path = checkpoints.newest_good(folder, warn=_say)
     saved = checkpoints.read(path) if path is not None else None
     if saved is not None:
-        _check_same_run(saved["recipe"], recipe, path)
+        _check_same_run(saved, recipe, path)
     tokenizer = (
         tokenizers.from_state(saved["tokenizer"])
         if saved is not None
@@ -119,12 +119,18 @@ def _build(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...]) -> Part
     return Parts(recipe, folder, settings, hardware, data, task, total_steps, path, due)
 
 
-def _check_same_run(saved: Recipe, recipe: Recipe, path: Path | None) -> None:
-    """A checkpoint that was copied in from another run is refused before it is loaded."""
+def _check_same_run(saved: Mapping[str, Any], recipe: Recipe, path: Path | None) -> None:
+    """A checkpoint that was copied in is refused before it is loaded."""
+    if "averaged" in saved:
+        raise ValueError(
+            f"{path} is an average of steps {', '.join(map(str, saved['averaged']))}, without an "
+            "optimizer's state: no training goes on from it; put the run's own checkpoint back"
+        )
+    had = saved["recipe"]
     for name in ("model", "task", "tokenizer", "optimizer", "schedule", "seed"):
-        if saved.get(name) != recipe[name]:
+        if had.get(name) != recipe[name]:
             raise ValueError(
-                f"{path} is of another run: its recipe has {name}={saved.get(name)}, and "
+                f"{path} is of another run: its recipe has {name}={had.get(name)}, and "
                 f"{RECIPE} beside it has {name}={recipe[name]}: put the run's own checkpoint back"
             )
 
@@ -216,6 +222,7 @@ def _callbacks(
         },
         every=settings.checkpoint_every_steps,
         keep_best=settings.keep_best,
+        keep_last=settings.keep_last,
         resumed_from=parts.saved,
         recorder=recorder,
         stopper=stopper,
@@ -273,5 +280,6 @@ def _test(parts: Parts, trainer: Any, recorder: Recorder) -> dict[str, Any]:
         **{f"best/{name.removeprefix('val/')}": value for name, value in recorder.best.items()},
         **{f"test/{name}": value for name, value in figures.items()},
         "tokens_per_second": recorder.tokens_per_second,
+        "text_kind": parts.task.text_kind,
         **({"sample": sample.text} if sample is not None else {}),
     }

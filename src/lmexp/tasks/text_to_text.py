@@ -3,16 +3,17 @@
 Shapes: B pairs, S source tokens, T target tokens, D model width, V vocabulary.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Protocol
 
 import torch
 from annotated_types import Ge, Gt, Lt
-from torch import nn
+from torch import Tensor, nn
 
 from lmexp.batch import PairBatch
 from lmexp.decoding.beam import Beam
 from lmexp.decoding.translate import translate
+from lmexp.execution import SIGNATURE, pass_at_1
 from lmexp.losses import NllSum, projected_nll
 from lmexp.metrics import language_model_figures
 from lmexp.networks.interface import EncoderDecoder, State, Vocab
@@ -23,6 +24,8 @@ from lmexp.tasks.causal_lm import EvalSums, ScoredText
 from lmexp.text_scores import text_scores
 
 SHOWN_PAIRS = 5  # of a sample
+NOT_OF_SAMPLES = ("chrf", "ter")  # TER of long texts takes longer than to put them out
+SIGNED = ("bleu", "rouge")  # their tokenizers go by the language; chrF and TER have none
 
 
 class BuildsEncoderDecoder(Protocol):
@@ -111,21 +114,34 @@ class TextToText(Task):
             data, "val", range(min(count, store.num_pairs)), data.evaluation.greedy
         )
         texts = store.texts()[: len(outputs)]
-        scored = text_scores(outputs, [own[1:] for own in texts], data.corpus.languages[1])
+        wanted = [name for name in data.evaluation.metrics if name not in NOT_OF_SAMPLES]
+        references = [own[1:] for own in texts]
+        scored = text_scores(outputs, references, data.corpus.languages[1], wanted)
         shown = [
             f"source     {own[0]}\nreference  {own[1]}\noutput     {output}"
             for own, output in zip(texts[:SHOWN_PAIRS], outputs, strict=False)
         ]
-        figures = {name: scored.figures[name] for name in ("bleu", "exact_match")}
-        return Sample("\n\n".join(shown), figures)
+        return Sample("\n\n".join(shown), scored.figures)
 
     def scores(self, data: Any, split: str) -> dict[str, float | str]:
-        """BLEU, chrF, TER and exact match of what beam search finds, and sacrebleu's signature."""
-        store = data.store(split)
-        outputs = self.outputs(data, split, range(store.num_pairs), data.evaluation.beam)
+        """Scores of what beam search finds for every pair of the split."""
+        rows = range(data.store(split).num_pairs)
+        return self.scored(data, split, self.outputs(data, split, rows, data.evaluation.beam))
+
+    def scored(self, data: Any, split: str, outputs: Sequence[str]) -> dict[str, float | str]:
+        """The figures that the evaluation asks for, of outputs for a split, and signatures."""
+        store, evaluation = data.store(split), data.evaluation
         references = [own[1:] for own in store.texts()]
-        scored = text_scores(outputs, references, data.corpus.languages[1])
-        return {**scored.figures, "bleu_signature": scored.signatures["bleu"]}
+        scored = text_scores(outputs, references, data.corpus.languages[1], evaluation.metrics)
+        figures: dict[str, float | str] = {**scored.figures}
+        signed = [name for name in SIGNED if name in scored.signatures]
+        figures |= {f"{name}_signature": scored.signatures[name] for name in signed}
+        if data.corpus.is_tokenised and "bleu" in signed:
+            figures["bleu_signature"] = f"{scored.signatures['bleu']}, of tokenised text"
+        if evaluation.execute:
+            figures["pass_at_1"] = pass_at_1(outputs, store.tests())
+            figures["pass_at_1_signature"] = SIGNATURE
+        return figures
 
     def outputs(self, data: Any, split: str, rows: Iterable[int], beam: Beam) -> list[str]:
         """The best text for each of some pairs of a split."""
@@ -148,10 +164,19 @@ class TextToText(Task):
     @torch.no_grad()
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
         """Add one batch to the sums of this validation, without smoothing."""
-        moved = PairBatch(*(part.to(self.device) for part in batch))
-        nll = self._nll(moved, 0.0)
-        sums = torch.stack([nll.plain, nll.count.float(), nll.correct.float()])
-        self._validation = self._validation.plus(sums)
+        self._validation = self._validation.plus(self._plain_sums(batch))
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[PairBatch]) -> EvalSums:
+        """Sums over an evaluation loader: every label once, without smoothing, in float64."""
+        total = EvalSums(0.0, 0, 0)
+        for batch in batches:
+            total = total.plus(self._plain_sums(batch))
+        return total
+
+    def _plain_sums(self, batch: PairBatch) -> Tensor:
+        nll = self._nll(PairBatch(*(part.to(self.device) for part in batch)), 0.0)
+        return torch.stack([nll.plain, nll.count.float(), nll.correct.float()])
 
     def on_validation_epoch_end(self) -> None:
         """The callbacks have seen the average; training goes on with the weights."""

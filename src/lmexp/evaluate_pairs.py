@@ -1,0 +1,129 @@
+"""Scores of a text-to-text model: loss of the targets, BLEU and others of the outputs."""
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lmexp import placement
+from lmexp.build import build_data
+from lmexp.check import check
+from lmexp.corpora.parallel import ParallelFiles
+from lmexp.evaluate import Evaluated, chosen_split, say
+from lmexp.length_breakdown import by_length, draw_by_length, print_by_length
+from lmexp.loading import Loaded
+from lmexp.metrics import language_model_figures
+from lmexp.origins import of_file
+from lmexp.preparation import Split
+from lmexp.translate import SEARCH, evaluation_asked_for
+
+CHANGE_NO_FIGURE = ("batch_size", "batch_tokens", "sample_pairs")  # of EvalPairs
+
+
+def evaluate_pairs(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
+    """The figures of a split, or of lines of one's own with their references.
+
+    Args:
+        loaded: a text-to-text model.
+        args: of the command.
+    """
+    recipe = _with_search(loaded, args)
+    data = build_data(recipe, loaded.tokenizer, args.allow_targets)
+    split: Split
+    if args.source is not None:
+        data.corpus = _own_lines(args.source, args.reference, data.corpus.languages)
+        name, split = "file", "test"
+    else:
+        name = split = _split(args.split, data.corpus.splits)
+    data.prepare(fit=False, splits=(split,), announce=say)
+    store = data.store(split)
+    started = time.perf_counter()
+    with placement.place(loaded.task, args.device, args.precision):
+        sums = loaded.task.evaluate(data.eval_dataloader(split))
+        rows = range(store.num_pairs)
+        outputs = loaded.task.outputs(data, split, rows, data.evaluation.beam)
+    seconds = time.perf_counter() - started
+    figures: dict[str, float | str] = {
+        "pairs": store.num_pairs,
+        **language_model_figures(
+            sums.nll, sums.tokens, sums.correct, store.num_bytes, store.num_chars, store.num_unk
+        ),
+        **loaded.task.scored(data, split, outputs),
+    }
+    if args.outputs is not None:
+        lines = [output.replace("\n", " ") + "\n" for output in outputs]
+        args.outputs.write_text("".join(lines), encoding="utf-8", newline="")
+    if args.by_length is not None:
+        groups = by_length(store.texts(), outputs, data.corpus.languages[1])
+        print_by_length(groups)
+        draw_by_length(groups, args.by_length, title=f"{loaded.path}, {name}")
+        say(f"drawn in {args.by_length}")
+    signature = _signature(loaded, recipe, data, args) | {
+        "split": name if args.source is None else str(args.source)
+    }
+    return Evaluated(name, figures, signature, store.counts["dropped"], seconds)
+
+
+def _with_search(loaded: Loaded, args: argparse.Namespace) -> dict[str, Any]:
+    """The recipe with the search asked for."""
+    check(loaded.recipe, args.allow_targets, of_file(loaded.path, loaded.recipe), ("data",))
+    evaluation = evaluation_asked_for(loaded, args)
+    given = {key: getattr(evaluation, key) for key in SEARCH.values()}
+    if args.batch_size is not None:
+        given["batch_size"] = args.batch_size
+    section = loaded.recipe["eval"]
+    if section["execute"] and not args.execute:
+        say("eval.execute=true is of the training: to run outputs here too, write --execute")
+    # never because a checkpoint says so: it may come from anywhere
+    return {**loaded.recipe, "eval": {**section, **given, "execute": bool(args.execute)}}
+
+
+def _split(asked: Any, has: Any) -> Any:
+    """See chosen_split; pairs of the training split are kept without their texts.
+
+    Raises:
+        ValueError: the training split is asked for.
+    """
+    if asked == "train":
+        raise ValueError(
+            "--split train: the texts of the training split are not kept, so its outputs cannot be "
+            "scored; name its files with --source and --reference"
+        )
+    return chosen_split(asked, has, "--source and --reference")
+
+
+def _own_lines(
+    source: Path, references: list[Path], languages: tuple[str | None, str | None]
+) -> ParallelFiles:
+    """Lines of one's own in the place of the test split."""
+    return ParallelFiles(
+        train=None,
+        val=None,
+        test=[str(path.resolve()) for path in (source, *references)],
+        pair=None if None in languages else "-".join(map(str, languages)),
+        val_fraction=0.0,
+        test_fraction=0.0,
+        fields=None,
+        on_invalid="error",
+    )
+
+
+def _signature(
+    loaded: Loaded, recipe: Mapping[str, Any], data: Any, args: argparse.Namespace
+) -> dict[str, Any]:
+    search = {
+        f"eval.{field.name}": recipe["eval"][field.name]
+        for field in dataclasses.fields(data.evaluation)
+        if field.name not in CHANGE_NO_FIGURE
+    }
+    return {
+        "checkpoint": str(loaded.path),
+        "step": loaded.step,
+        "data": data.corpus.source,
+        "data_hash": data.data_hash,
+        "tokenizer_hash": loaded.tokenizer.hash(),
+        **search,
+        "precision": args.precision,
+    }
