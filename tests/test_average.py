@@ -368,7 +368,7 @@ def test_no_training_goes_on_from_an_average(trained, tmp_path, capsys):
     assert error.count("\n") == 1
 
 
-def test_a_resume_drops_what_comes_later_mends_what_is_missing_and_keeps_fewer(trained, tmp_path):
+def test_a_resume_drops_what_comes_later_and_mends_what_is_missing(trained, tmp_path):
     run = tmp_path / "copy"
     shutil.copytree(trained, run)
     folder = run / "checkpoints"
@@ -379,7 +379,9 @@ def test_a_resume_drops_what_comes_later_mends_what_is_missing_and_keeps_fewer(t
     assert names(run) == ["step-10.ckpt", "step-12.ckpt", "step-14.ckpt", "step-8.ckpt"]
 
     assert main(["train", f"resume={run}", "trainer.max_steps=16", "trainer.keep_last=2"]) == 0
-    assert names(run) == []
+    assert names(run) == ["step-10.ckpt", "step-12.ckpt", "step-14.ckpt", "step-8.ckpt"]
+    assert main(["train", f"resume={run}", "trainer.max_steps=18", "trainer.keep_last=3"]) == 0
+    assert names(run) == ["step-14.ckpt", "step-16.ckpt", "step-18.ckpt"]
 
 
 def test_a_run_that_keeps_one_is_refused(tmp_path, capsys):

@@ -72,6 +72,16 @@ def test_files_of_ones_own_score_as_the_split_that_holds_their_lines(evaluate, l
     assert of_files["signature"]["split"] == str(lines / "source")
 
 
+def test_scores_of_tokenised_lines_say_so(evaluate, lines):
+    own = ["--source", lines / "source", "--reference", lines / "target"]
+    _, plain, _ = evaluate(*own)
+    _, tokenised, _ = evaluate(*own, "--tokenised")
+
+    for name in ("bleu", "chrf", "ter"):
+        signature = plain[f"file/{name}_signature"]
+        assert tokenised[f"file/{name}_signature"] == f"{signature}, of tokenised text"
+
+
 def test_scores_are_those_of_the_sacrebleu_command_on_the_written_outputs(
     evaluate, lines, tmp_path
 ):
@@ -143,6 +153,8 @@ def test_groups_by_length_have_the_scores_of_their_own_pairs():
         (["--source", __file__, "--reference", __file__, "no.txt"], "no.txt: no such file"),
         (["--split", "val", "--source", __file__, "--reference", __file__], "exclude each other"),
         (["--execute"], "tests"),
+        (["--tokenised"], "--tokenised is of the lines of --source"),
+        (["--outputs", "."], "--outputs . is a folder"),
         (["--execute", "--source", __file__, "--reference", __file__], "lines have no tests"),
         (["--beam", "0"], "--beam 0: at least 1"),
         (["--length-penalty", "-1"], "--length-penalty -1.0: a number from 0 up"),

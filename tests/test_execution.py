@@ -173,9 +173,11 @@ def test_programs_and_tests_that_do_not_match_are_refused():
 
 
 def test_pairs_without_tests_are_refused_early():
-    check_execution({"val": [TESTS], "test": [TESTS, [""]]})
+    check_execution({"val": [TESTS], "test": [TESTS, ["", *TESTS]]})
     with pytest.raises(ValueError, match=r"and 1 of 2 in test have none: name .* in data\.tests"):
         check_execution({"val": [TESTS], "test": [TESTS, []]})
+    with pytest.raises(ValueError, match="and 1 of 2 in test have none"):
+        check_execution({"val": [TESTS], "test": [TESTS, ["", " "]]})  # nothing to fail
 
 
 def test_a_machine_on_which_nothing_passes_is_refused_early(monkeypatch):

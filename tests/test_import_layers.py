@@ -19,7 +19,16 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "pair_plan": set(),
     "overlap": {"atomic", "cache"},
     "pair_preparation": {"cache", "packing", "pair_store", "preparation", "tokenizers"},
-    "pair_data": {"decoding", "batch_plan", "collate", "loaders", "networks", "overlap"}
+    "pair_evaluation": {"decoding", "text_scores"},
+    "pair_data": {
+        "pair_evaluation",
+        "decoding",
+        "batch_plan",
+        "collate",
+        "loaders",
+        "networks",
+        "overlap",
+    }
     | {"pair_plan", "pair_preparation", "pair_store", "preparation", "tokenizers"}
     | {"execution", "text_scores"},
     "preparation": {"cache", "packing", "tokenizers"},

@@ -7,7 +7,8 @@ from lmexp import tokenizers
 from lmexp.batch import IGNORE
 from lmexp.corpora.reverse import Reverse
 from lmexp.pair_cleaning import PairCleaning
-from lmexp.pair_data import EvalPairs, PairDataModule
+from lmexp.pair_data import PairDataModule
+from lmexp.pair_evaluation import EvalPairs
 from lmexp.tokenizers import BOS_ID, EOS_ID, Words
 
 CLEANING = PairCleaning(

@@ -47,6 +47,14 @@ def test_counts_are_of_the_targets(write):
     assert (store.num_pairs, store.num_bytes, store.num_chars, store.num_unk) == (2, 3, 2, 0)
 
 
+def test_bytes_and_characters_are_of_what_is_scored(write):
+    store = write([pair("a", "éfghij"), pair("b", "éf")], FRAME._replace(drops_longer=False))
+
+    assert store.target.tolist()[:6] == [*ids("éfgh"), EOS_ID]  # five bytes and the end
+    assert store.num_bytes == 5 + 3
+    assert store.num_chars == 4 + 2
+
+
 def test_longer_pairs_are_dropped_and_counted(write):
     store = write([pair("123456", "a"), pair("a", "12345"), pair("a", "123456")])
 

@@ -184,7 +184,7 @@ def test_a_plan_of_pairs_counts_both_sides(capsys):
 
     out = " ".join(capsys.readouterr().out.split())
     assert f"vocabulary {7 + 5} ids" in out
-    assert "train 40 pairs, 200 tokens to 200, val 10 pairs, 50 tokens to 50" in out
+    assert "train 40 pairs, 200 source and 200 target tokens, val 10 pairs, 50" in out
     # four integers and the end: 12 pairs of 5 tokens fit into 64, so 40 pairs take 4 steps
     assert "a step 64 tokens at most, 50 of targets on average; padding 0.0%" in out
     assert "steps 9: 2.25 epochs of 4 steps, 450 tokens" in out

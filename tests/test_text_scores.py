@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rouge_score import rouge_scorer
 from rouge_score.tokenizers import DefaultTokenizer
 
-from lmexp.text_scores import UnicodeWords, text_scores
+from lmexp.text_scores import UnicodeWords, check_metrics, text_scores
 
 OUTPUTS = ["A man rides a horse.", "Two dogs are playing", "", "The cat sat on the mat , he said"]
 REFERENCES = [
@@ -156,3 +156,14 @@ def test_only_what_is_wanted_is_computed():
 
     assert list(scores.figures) == ["exact_match", "chrf"]
     assert list(scores.signatures) == ["chrf"]
+
+
+@pytest.mark.parametrize("language", ["ja", "ja_JP", "ko"])
+def test_bleu_whose_tokenizer_is_not_installed_is_refused_early(language, monkeypatch):
+    monkeypatch.setattr("lmexp.text_scores.find_spec", lambda name: None)
+
+    with pytest.raises(ValueError, match=rf"sacrebleu\[{language[:2]}\]', or leave bleu out"):
+        check_metrics(["chrf", "bleu"], language)
+    check_metrics(["chrf"], language)
+    check_metrics(["bleu"], "zh")
+    check_metrics(["bleu"], None)

@@ -8,7 +8,6 @@ Shapes: L layers, H heads, T tokens that look, S tokens that are looked at.
 """
 
 import argparse
-import dataclasses
 import hashlib
 import re
 import sys
@@ -16,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lmexp.run_folders import newest_run
+from lmexp.translate import SEARCH, add_search_arguments, evaluation_asked_for
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("run", type=Path, help="run folder, its parent (the newest), or checkpoint")
     add("text", help="source of a text-to-text model, or text of a language model")
     add("--target", help="text whose tokens look at the source (default: what the search finds)")
-    add("--beam", type=int, help="hypotheses of the search at a time (default eval.beam_size)")
+    add_search_arguments(parser)
     add("--layer", type=int, help="from 1, the lowest (default: the last)")
     add(
         "--heads",
@@ -126,8 +125,9 @@ def _of_pair(loaded: "Loaded", args: argparse.Namespace) -> Attention:
     if args.target is None:
         target = _searched(loaded, source, args)
         output = tokenizer.target.decode(target)
-    elif args.beam is not None:
-        raise ValueError(f"--beam {args.beam} is of a search, and --target gives the output")
+    elif asked := [name for name in SEARCH if getattr(args, name) is not None]:
+        option, value = asked[0].replace("_", "-"), getattr(args, asked[0])
+        raise ValueError(f"--{option} {value} is of a search, and --target gives the output")
     else:
         target, output = tokenizer.target.encode(args.target), None
         _check_length("--target", [*target, EOS_ID], loaded.recipe["data"]["max_length"])
@@ -145,17 +145,9 @@ def _of_pair(loaded: "Loaded", args: argparse.Namespace) -> Attention:
 
 def _searched(loaded: "Loaded", source: list[int], args: argparse.Namespace) -> list[int]:
     """What the run's own search finds, its end left out."""
-    from lmexp.check import check
     from lmexp.decoding.translate import translate
-    from lmexp.origins import of_file
-    from lmexp.targets import build
 
-    check(loaded.recipe, args.allow_targets, of_file(loaded.path, loaded.recipe), ("eval",))
-    evaluation = build(loaded.recipe["eval"], args.allow_targets)
-    if args.beam is not None:
-        if args.beam < 1:
-            raise ValueError(f"--beam {args.beam}: at least 1")
-        evaluation = dataclasses.replace(evaluation, beam_size=args.beam)
+    evaluation = evaluation_asked_for(loaded, args)
     tokens = evaluation.batch_tokens
     return translate(loaded.network, [source], evaluation.beam, batch_tokens=tokens)[0][0].ids
 
@@ -166,11 +158,11 @@ def _of_text(loaded: "Loaded", args: argparse.Namespace) -> Attention:
 
     from lmexp.attention_maps import token_labels
 
-    for option, given in (("--target", args.target), ("--beam", args.beam)):
-        if given is not None:
+    for option in ("target", *SEARCH):
+        if (given := getattr(args, option)) is not None:
             raise ValueError(
-                f"{option} {given}: {loaded.path} is of a language model, whose text looks at "
-                "itself: give the text alone"
+                f"--{option.replace('_', '-')} {given}: {loaded.path} is of a language model, "
+                "whose text looks at itself: give the text alone"
             )
     if not hasattr(loaded.network, "self_attention"):
         raise ValueError(
@@ -219,9 +211,11 @@ def _chosen(weights: "Tensor", args: argparse.Namespace) -> tuple[int, "Tensor",
 
 def _path(loaded: "Loaded", args: argparse.Namespace, layer: int) -> Path:
     """A name of the text, the same for the same request."""
-    request = repr((args.text, args.target, args.beam, str(loaded.path)))
+    search = [getattr(args, option) for option in SEARCH]
+    request = repr((args.text, args.target, search, str(loaded.path)))
     digest = hashlib.sha256(request.encode()).hexdigest()[:8]
     words = re.sub(r"\W+", "-", args.text).strip("-")[:30] or "text"
     heads = "-mean" if args.heads == "mean" else ""
-    folder = newest_run(loaded.path) / "attention"
-    return folder / f"{words}-layer{layer}{heads}-{digest}.png"
+    beside = loaded.path.absolute().parent
+    run = beside.parent if beside.name == "checkpoints" else beside
+    return run / "attention" / f"{words}-layer{layer}{heads}-{digest}.png"

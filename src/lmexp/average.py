@@ -161,8 +161,8 @@ def average(named: Iterable[tuple[Path, Checkpoint]]) -> Checkpoint:
     the steps; there is no optimizer in it, so that no training can go on from it.
 
     Args:
-        named: files and their content, at least one, read one after the other: memory holds two.
-            A file that comes twice counts twice.
+        named: files and their content, at least one, read one after the other: memory holds three,
+            and their sums in float64. A file that comes twice counts twice.
 
     Raises:
         ValueError: they are not of one run, or hold weights of different names or shapes.
@@ -174,6 +174,11 @@ def average(named: Iterable[tuple[Path, Checkpoint]]) -> Checkpoint:
     first: tuple[Path, dict[str, Any]] | None = None
     newest_one: Checkpoint = {}
     for file, checkpoint in named:
+        if "averaged" in checkpoint:
+            raise ValueError(
+                f"{file} is itself an average, of steps "
+                f"{', '.join(map(str, checkpoint['averaged']))}: name checkpoints of training"
+            )
         facts = _facts(checkpoint)
         first = first or (file, facts)
         _check_alike(first, (file, facts))

@@ -71,7 +71,7 @@ SECTIONS = {
     ),
     "data.cleaning": Section("a cleaning, with clean()", _has("clean")),
     "eval": Section(
-        "lmexp.data.EvalWindows or lmexp.pair_data.EvalPairs",
+        "lmexp.data.EvalWindows or lmexp.pair_evaluation.EvalPairs",
         lambda target: target.name in ("EvalWindows", "EvalPairs"),
     ),
     "optimizer": Section(

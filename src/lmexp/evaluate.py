@@ -18,7 +18,7 @@ from lmexp.translate import SEARCH, add_search_arguments
 UNITS = {"loss": " nats per token", "bytes": " of UTF-8, cleaned", "unk": " unknown tokens"}
 COUNTS = ("tokens", "pairs", "bytes", "unk")
 OF_WINDOWS = ("file", "context", "stride", "carry")  # options of one kind of model alone
-OF_PAIRS = ("source", "reference", "outputs", "by_length", "execute", *SEARCH)
+OF_PAIRS = ("source", "reference", "tokenised", "outputs", "by_length", "execute", *SEARCH)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pairs = of_pairs.add_argument
     pairs("--source", type=Path, help="lines of your own, plain, .gz or .zst, with --reference")
     pairs("--reference", type=Path, nargs="+", metavar="FILE", help="of each line of --source")
+    pairs(
+        "--tokenised",
+        action="store_const",
+        const=True,
+        help="the lines of --source and --reference are cut into tokens: said with their scores",
+    )
     add_search_arguments(of_pairs)
     pairs(
         "--execute",
@@ -107,6 +113,8 @@ def _check_files(args: argparse.Namespace) -> None:
         path = getattr(args, option)
         if path is not None and not path.parent.is_dir():
             raise FileNotFoundError(f"{_typed(option)} {path}: there is no folder {path.parent}")
+        if path is not None and path.is_dir():
+            raise ValueError(f"{_typed(option)} {path} is a folder: name a file in it")
     for option in ("file", "source", "reference"):
         given = getattr(args, option)
         for path in given if isinstance(given, list) else [given]:
@@ -115,6 +123,8 @@ def _check_files(args: argparse.Namespace) -> None:
     if (args.source is None) != (args.reference is None):
         missing = "--source" if args.source is None else "--reference"
         raise ValueError(f"{missing} is missing: write --source FILE --reference FILE [FILE …]")
+    if args.tokenised and args.source is None:
+        raise ValueError("--tokenised is of the lines of --source, which is not given")
     if args.execute and args.source is not None:
         raise ValueError("--execute and --source exclude each other: lines have no tests to pass")
     if args.split is not None and (args.file is not None or args.source is not None):

@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from lmexp import placement
@@ -33,7 +32,7 @@ def evaluate_pairs(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
     data = build_data(recipe, loaded.tokenizer, args.allow_targets)
     split: Split
     if args.source is not None:
-        data.corpus = _own_lines(args.source, args.reference, data.corpus.languages)
+        data.corpus = _own_lines(args, data.corpus.languages)
         name, split = "file", "test"
     else:
         name = split = _split(args.split, data.corpus.splits)
@@ -94,20 +93,21 @@ def _split(asked: Any, has: Any) -> Any:
     return chosen_split(asked, has, "--source and --reference")
 
 
-def _own_lines(
-    source: Path, references: list[Path], languages: tuple[str | None, str | None]
-) -> ParallelFiles:
+def _own_lines(args: argparse.Namespace, languages: tuple[str | None, str | None]) -> ParallelFiles:
     """Lines of one's own in the place of the test split."""
-    return ParallelFiles(
+    corpus = ParallelFiles(
         train=None,
         val=None,
-        test=[str(path.resolve()) for path in (source, *references)],
-        pair=None if None in languages else "-".join(map(str, languages)),
+        test=[str(path.resolve()) for path in (args.source, *args.reference)],
+        pair=None,
         val_fraction=0.0,
         test_fraction=0.0,
         fields=None,
         on_invalid="error",
+        tokenised=bool(args.tokenised),
     )
+    corpus.languages = languages  # BLEU's tokenizer goes by the target's
+    return corpus
 
 
 def _signature(
@@ -124,6 +124,7 @@ def _signature(
         "data": data.corpus.source,
         "data_hash": data.data_hash,
         "tokenizer_hash": loaded.tokenizer.hash(),
+        "data.max_length": recipe["data"]["max_length"],  # what is longer is cut
         **search,
         "precision": args.precision,
     }

@@ -112,7 +112,7 @@ def check_execution(tests: Mapping[str, Sequence[Sequence[str]]]) -> None:
         ValueError: a pair has no tests, or programs cannot be run here.
     """
     for split, of_pairs in tests.items():
-        if without := sum(not own for own in of_pairs):
+        if without := sum(not any(map(str.strip, own)) for own in of_pairs):
             raise ValueError(
                 f"eval.execute=true runs tests for every pair, and {without:,} of "
                 f"{len(of_pairs):,} in {split} have none: name the fields that hold them in "

@@ -184,10 +184,10 @@ class Keeper(Callback):
 
     def _keep_newest(self, file: Path, step: int) -> None:
         """Number the checkpoint of a step, and delete the numbered ones that are too old."""
-        count = self.keep_last if self.keep_last > 2 else 0  # two are kept without a number
-        if count:
-            self._link(file, step_name(step))
-        for old in list(kept_by_step(self.folder).values())[count:]:
+        if self.keep_last == 2:
+            return  # two are kept without a number
+        self._link(file, step_name(step))
+        for old in list(kept_by_step(self.folder).values())[self.keep_last :]:
             old.unlink()
 
 

@@ -1,6 +1,5 @@
 """The data module of pairs: corpus + cleaning + tokenizers → token stores → buckets → loaders."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -12,16 +11,16 @@ from lmexp import tokenizers
 from lmexp.batch import PairBatch, TrainStep
 from lmexp.batch_plan import deal
 from lmexp.collate import collate_pairs
-from lmexp.decoding.beam import Beam
 from lmexp.execution import check_execution
 from lmexp.loaders import Positions, Rank, current_rank, eval_loader, train_loader
 from lmexp.networks.interface import Vocab
 from lmexp.overlap import cached_overlap
+from lmexp.pair_evaluation import EvalPairs
 from lmexp.pair_plan import BucketPlan, Lengths, PairScoringPlan, Rows
 from lmexp.pair_preparation import PairCleaning, PairCorpus, PairPreparation, check_tags
 from lmexp.pair_store import PairStore
 from lmexp.preparation import Split
-from lmexp.text_scores import Metric
+from lmexp.text_scores import check_metrics
 from lmexp.tokenizers import PairTokenizer, Tokenizer
 
 COUNTS = ("pairs", "source_tokens", "target_tokens", "bytes", "chars", "unk", "dropped")
@@ -32,53 +31,6 @@ class PairVocab(NamedTuple):
 
     source: Vocab
     target: Vocab
-
-
-@dataclasses.dataclass(frozen=True)
-class EvalPairs:
-    """How a text-to-text model is evaluated; part of the signature of every figure.
-
-    Args:
-        beam_size: see decoding.beam.Beam, as the next six.
-        length_penalty: 0 ranks by probability alone.
-        max_ratio: tokens of the longest output, over those of its source.
-        max_extra: more of them.
-        min_ratio: tokens of the shortest output, over those of its source.
-        no_repeat_ngram: 0 allows all.
-        coverage_penalty: see decoding.beam.Beam; 0 ranks without it.
-        batch_size: pairs scored at once; changes no figure.
-        batch_tokens: of the sources, times the beam, that are searched at once; changes no figure.
-        sample_pairs: of the validation split, put out greedily and scored after each validation.
-        metrics: figures of outputs; see text_scores.text_scores.
-        execute: runs outputs, which are programs, on the tests of their pairs; see lmexp.execution.
-    """
-
-    text_kind: ClassVar[str] = "pairs"
-
-    beam_size: Annotated[int, Gt(0)]
-    length_penalty: Annotated[float, Ge(0)]
-    max_ratio: Annotated[float, Gt(0)]
-    max_extra: Annotated[int, Ge(0)]
-    min_ratio: Annotated[float, Ge(0)]
-    no_repeat_ngram: Annotated[int, Ge(0)]
-    coverage_penalty: Annotated[float, Ge(0)]
-    batch_size: Annotated[int, Gt(0)]
-    batch_tokens: Annotated[int, Gt(0)]
-    sample_pairs: Annotated[int, Ge(0)]
-    metrics: tuple[Metric, ...]
-    execute: bool
-
-    @property
-    def beam(self) -> Beam:
-        """The search of test and commands."""
-        lengths = self.max_ratio, self.max_extra, self.min_ratio
-        beam = Beam(self.beam_size, self.length_penalty, *lengths, self.no_repeat_ngram, n_best=1)
-        return dataclasses.replace(beam, coverage_penalty=self.coverage_penalty)
-
-    @property
-    def greedy(self) -> Beam:
-        """The search of samples."""
-        return dataclasses.replace(self.beam, size=1, coverage_penalty=0.0)
 
 
 class PairDataModule(lightning.LightningDataModule):
@@ -132,6 +84,7 @@ class PairDataModule(lightning.LightningDataModule):
         self.tokenizer: Any = tokenizer
         self.joint, self.language_tags, self.max_length = joint, list(language_tags), max_length
         check_tags(self.language_tags, corpus.languages[1])
+        check_metrics(evaluation.metrics, corpus.languages[1])
         self.batch_size, self.batch_tokens = batch_size, batch_tokens
         self.num_workers, self.seed, self.micro_batches = num_workers, seed, micro_batches
         self.evaluation = evaluation

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from lmexp.packing import EmptyTextError, mapped, tells_a_full_disk
 from lmexp.tokenizers import PairTokenizer
 
-PAIR_FORMAT = 1  # of a store's files; part of its key
+PAIR_FORMAT = 2  # of a store's files; part of its key
 _BLOCK_PAIRS = 20_000  # tokenised at once
 _PAIR = np.dtype([("source", "<i8"), ("target", "<i8"), ("text", "<u8"), ("both", "<u8")])
 
@@ -58,7 +58,7 @@ class PairFrame(NamedTuple):
 class PairStore:
     """A store on disk, read by memory map; pickled as its path.
 
-    Bytes and characters are of the targets, in UTF-8.
+    Bytes, in UTF-8, and characters are of the targets, as far as they were not cut.
 
     Args:
         folder: written by write_pair_store.
@@ -187,7 +187,11 @@ class _Writer:
                 self._dropped[f"{verb} {self._frame.max_length} tokens"] += 1
                 if self._frame.drops_longer:
                     continue
+            is_cut = len(target) > longest
+            text = self._tokenizer.target.decode(target[:longest]) if is_cut else pair.target
             self._append(pair, source[:longest], target[:longest])
+            self.totals["bytes"] += len(text.encode())
+            self.totals["chars"] += len(text)
 
     def _append(self, pair: Pair, source: NDArray[Any], target: NDArray[Any]) -> None:
         starts = self.totals["source_tokens"], self.totals["target_tokens"]
@@ -207,8 +211,6 @@ class _Writer:
             self._texts.write(json.dumps(texts, ensure_ascii=False).encode() + b"\n")
             self._tests.write(json.dumps(pair.tests, ensure_ascii=False).encode() + b"\n")
         self.totals["pairs"] += 1
-        self.totals["bytes"] += len(pair.target.encode())
-        self.totals["chars"] += len(pair.target)
         self.totals["unk"] += int(np.count_nonzero(target == self._frame.unk_id))
 
 

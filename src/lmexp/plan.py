@@ -125,8 +125,8 @@ def _data_facts(data: Any, total_steps: int) -> dict[str, Any]:
     cut = f"in {data.micro_batches} micro-batches, " if data.micro_batches > 1 else ""
     if _has_pairs(data):
         tokens = {
-            split: f"{facts[split]['pairs']:,} pairs, {facts[split]['source_tokens']:,} tokens to "
-            f"{facts[split]['tokens']:,}"
+            split: f"{facts[split]['pairs']:,} pairs, {facts[split]['source_tokens']:,} source and "
+            f"{facts[split]['tokens']:,} target tokens"
             for split in data.corpus.splits
         }
         budget = f"{data.batch_size} pairs" if data.batch_size else f"{data.batch_tokens:,} tokens"

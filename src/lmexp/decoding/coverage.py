@@ -30,8 +30,9 @@ def ranked_by_coverage(
 ) -> list[Hypothesis]:
     """The n best of the finished hypotheses of one source, by their score plus its coverage.
 
-    The weights come from one more pass over all of them: what the search summed up is the score
-    without it. The end of a text, and that of its source, are tokens like the others.
+    The weights, of the last layer and averaged over its heads where the paper has one attention,
+    come from one more pass over all of them: the search itself ranks without coverage. The end of a
+    text, and that of its source, are tokens like the others.
 
     Args:
         network: in evaluation mode.

@@ -25,7 +25,6 @@ from lmexp.text_scores import text_scores
 
 SHOWN_PAIRS = 5  # of a sample
 NOT_OF_SAMPLES = ("chrf", "ter")  # TER of long texts takes longer than to put them out
-SIGNED = ("bleu", "rouge")  # their tokenizers go by the language; chrF and TER have none
 
 
 class BuildsEncoderDecoder(Protocol):
@@ -134,10 +133,8 @@ class TextToText(Task):
         references = [own[1:] for own in store.texts()]
         scored = text_scores(outputs, references, data.corpus.languages[1], evaluation.metrics)
         figures: dict[str, float | str] = {**scored.figures}
-        signed = [name for name in SIGNED if name in scored.signatures]
-        figures |= {f"{name}_signature": scored.signatures[name] for name in signed}
-        if data.corpus.is_tokenised and "bleu" in signed:
-            figures["bleu_signature"] = f"{scored.signatures['bleu']}, of tokenised text"
+        mark = ", of tokenised text" if data.corpus.is_tokenised else ""
+        figures |= {f"{name}_signature": text + mark for name, text in scored.signatures.items()}
         if evaluation.execute:
             figures["pass_at_1"] = pass_at_1(outputs, store.tests())
             figures["pass_at_1_signature"] = SIGNATURE
