@@ -21,9 +21,8 @@ from lmexp.hardware import has_bf16_instructions
 BENCHMARKS = Path(__file__).resolve().parent
 CHECKOUT = BENCHMARKS.parent
 LOG_EVERY = 10  # steps between two lines of metrics.jsonl
-SETTINGS = (  # only what is measured: no samples, no validation but the last
+SETTINGS = (  # only what is measured: no validation but the last
     "logger=csv",
-    "task.sample_tokens=0",
     "trainer.validate_every_steps=null",
     f"trainer.log_every_steps={LOG_EVERY}",
 )
@@ -85,7 +84,7 @@ def execute(command: Sequence[str | Path], threads: int, cwd: Path | None = None
         command, cwd=cwd, env=environment(threads), capture_output=True, text=True
     )
     if done.returncode:
-        raise _failure(command, done.returncode, done.stdout + done.stderr)
+        raise failure(command, done.returncode, done.stdout + done.stderr)
     return done.stdout
 
 
@@ -107,7 +106,7 @@ def execute_in_terminal(command: Sequence[str | Path], threads: int, cwd: Path) 
     os.close(ours)
     text = written.decode(errors="replace")
     if process.wait():
-        raise _failure(command, process.returncode, text)
+        raise failure(command, process.returncode, text)
     return text
 
 
@@ -119,7 +118,8 @@ def _piece(terminal: int) -> bytes:
         return b""
 
 
-def _failure(command: Sequence[str | Path], status: int, written: str) -> SystemExit:
+def failure(command: Sequence[str | Path], status: int, written: str) -> SystemExit:
+    """What ends the benchmark: a program failed, with the end of what it said."""
     end = "\n".join(written.splitlines()[-20:])
     return SystemExit(f"{' '.join(map(str, command))} ended with {status}:\n{end}")
 
@@ -142,6 +142,7 @@ def train(
     warmup: int,
     steps: int,
     checkpoint_every: int,
+    no_samples: str = "task.sample_tokens=0",
 ) -> tuple[float, dict[str, Any]]:
     """`python train.py` in a terminal: tokens a second between two lines of metrics.jsonl.
 
@@ -152,6 +153,7 @@ def train(
         steps: measured steps, with logging, progress bar, metrics and checkpoints among them.
         checkpoint_every: steps; at most `steps`, so that one at least is measured. What writing
             them took is counted at the default rate, one in DEFAULT_CHECKPOINT_EVERY steps.
+        no_samples: the override that keeps validation from putting out texts.
 
     Returns:
         Tokens a second, and the run's summary.
@@ -161,7 +163,7 @@ def train(
     """
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
-        command = [sys.executable, str(CHECKOUT / "train.py"), *overrides, *SETTINGS]
+        command = [sys.executable, str(CHECKOUT / "train.py"), *overrides, *SETTINGS, no_samples]
         command += [f"trainer.max_steps={warmup + steps}", f"hydra.run.dir={run}"]
         command += [f"trainer.checkpoint_every_steps={checkpoint_every}"]
         written = execute_in_terminal(command, threads, Path(folder))
@@ -202,10 +204,10 @@ def take_turns(
     return speeds
 
 
-def ratio(speeds: Mapping[str, Sequence[float]], name: str) -> float:
-    """The median over the rounds of train.py's speed over the program's in the same round."""
-    pairs = zip(speeds[OURS], speeds[name], strict=True)
-    return statistics.median(ours / theirs for ours, theirs in pairs)
+def ratio(speeds: Mapping[str, Sequence[float]], name: str, ours: str = OURS) -> float:
+    """The median over the rounds of our program's speed over another's in the same round."""
+    pairs = zip(speeds[ours], speeds[name], strict=True)
+    return statistics.median(our / their for our, their in pairs)
 
 
 def print_table(
