@@ -10,11 +10,11 @@ Shapes: L layers, H heads, T tokens that look, S tokens that are looked at.
 import argparse
 import hashlib
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lmexp.errors import say, typed
 from lmexp.translate import SEARCH, add_search_arguments, evaluation_asked_for
 
 if TYPE_CHECKING:
@@ -87,10 +87,9 @@ def main(args: argparse.Namespace) -> int:
         axes_names=found.axes_names,
     )
     if missing:
-        print(
-            f"lmexp: no font of this machine has {' '.join(sorted(missing))}: the picture shows "
-            "their numbers; install a font with them, for example Noto Sans CJK",
-            file=sys.stderr,
+        say(
+            f"no font of this machine has {' '.join(sorted(missing))}: the picture shows their "
+            "numbers; install a font with them, for example Noto Sans CJK"
         )
     if found.output is not None:
         print(f"output: {found.output}")
@@ -126,8 +125,10 @@ def _of_pair(loaded: "Loaded", args: argparse.Namespace) -> Attention:
         target = _searched(loaded, source, args)
         output = tokenizer.target.decode(target)
     elif asked := [name for name in SEARCH if getattr(args, name) is not None]:
-        option, value = asked[0].replace("_", "-"), getattr(args, asked[0])
-        raise ValueError(f"--{option} {value} is of a search, and --target gives the output")
+        raise ValueError(
+            f"{typed(asked[0])} {getattr(args, asked[0])} is of a search, and --target gives the "
+            "output"
+        )
     else:
         target, output = tokenizer.target.encode(args.target), None
         _check_length("--target", [*target, EOS_ID], loaded.recipe["data"]["max_length"])
@@ -161,7 +162,7 @@ def _of_text(loaded: "Loaded", args: argparse.Namespace) -> Attention:
     for option in ("target", *SEARCH):
         if (given := getattr(args, option)) is not None:
             raise ValueError(
-                f"--{option.replace('_', '-')} {given}: {loaded.path} is of a language model, "
+                f"{typed(option)} {given}: {loaded.path} is of a language model, "
                 "whose text looks at itself: give the text alone"
             )
     if not hasattr(loaded.network, "self_attention"):

@@ -6,12 +6,12 @@ what lmexp.load would evaluate: of a run with task.ema_decay the moving averages
 """
 
 import argparse
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmexp import checkpoint as checkpoints
+from lmexp.errors import say
 from lmexp.run_folders import newest_run
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def newest(run: Path, count: int) -> Iterator[tuple[Path, Checkpoint]]:
         try:
             checkpoint = checkpoints.read(file)
         except ValueError as error:
-            print(f"lmexp: {error}; passed over", file=sys.stderr)
+            say(f"{error}; passed over")
             continue
         step = checkpoint["training"]["steps_done"]
         if step not in steps:  # a run that was stopped before a validation saves its step twice

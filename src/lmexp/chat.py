@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmexp import placement
+from lmexp.errors import say, typed
 from lmexp.predict import PICTURES
 from lmexp.translate import SEARCH, add_search_arguments, evaluation_asked_for
 
@@ -82,7 +83,7 @@ def _sampling(args: argparse.Namespace) -> "Sampling | None":
     for option in SEARCH:
         if (value := getattr(args, option)) is not None:
             raise ValueError(
-                f"--{option.replace('_', '-')} {value} is of a search, and --temperature and "
+                f"{typed(option)} {value} is of a search, and --temperature and "
                 "--top-p draw instead: leave one of them out"
             )
     return Sampling(**given)
@@ -202,4 +203,4 @@ class _Answers:
         """Once."""
         if text not in self._told:
             self._told.add(text)
-            print(f"lmexp: {text}", file=sys.stderr)
+            say(text)

@@ -44,6 +44,16 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def say(text: str) -> None:
+    """A remark for people, beside what a command puts out."""
+    print(f"lmexp: {text}", file=sys.stderr, flush=True)
+
+
+def typed(option: str) -> str:
+    """An option of the command line as it is typed, from its name in the parsed arguments."""
+    return f"--{option.replace('_', '-')}"
+
+
 def not_utf8(source: Path | str, error: UnicodeDecodeError) -> ValueError:
     """The error of a text in another encoding: where it is wrong and what to do."""
     return ValueError(

@@ -7,12 +7,12 @@ evaluate_pairs text-to-text models.
 import argparse
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lmexp import placement
+from lmexp.errors import say, typed
 from lmexp.translate import SEARCH, add_search_arguments
 
 UNITS = {"loss": " nats per token", "bytes": " of UTF-8, cleaned", "unk": " unknown tokens"}
@@ -112,14 +112,14 @@ def _check_files(args: argparse.Namespace) -> None:
     for option in ("json", "outputs", "by_length"):
         path = getattr(args, option)
         if path is not None and not path.parent.is_dir():
-            raise FileNotFoundError(f"{_typed(option)} {path}: there is no folder {path.parent}")
+            raise FileNotFoundError(f"{typed(option)} {path}: there is no folder {path.parent}")
         if path is not None and path.is_dir():
-            raise ValueError(f"{_typed(option)} {path} is a folder: name a file in it")
+            raise ValueError(f"{typed(option)} {path} is a folder: name a file in it")
     for option in ("file", "source", "reference"):
         given = getattr(args, option)
         for path in given if isinstance(given, list) else [given]:
             if path is not None and not path.is_file():
-                raise FileNotFoundError(f"{_typed(option)} {path}: no such file")
+                raise FileNotFoundError(f"{typed(option)} {path}: no such file")
     if (args.source is None) != (args.reference is None):
         missing = "--source" if args.source is None else "--reference"
         raise ValueError(f"{missing} is missing: write --source FILE --reference FILE [FILE …]")
@@ -136,11 +136,7 @@ def _refuse(args: argparse.Namespace, options: Sequence[str], reason: str) -> No
     """Options that say nothing to this kind of model are a mistake."""
     for option in options:
         if getattr(args, option) is not None:
-            raise ValueError(f"{reason}, which has no {_typed(option)}: leave it out")
-
-
-def _typed(option: str) -> str:
-    return f"--{option.replace('_', '-')}"
+            raise ValueError(f"{reason}, which has no {typed(option)}: leave it out")
 
 
 def chosen_split(asked: str | None, has: Sequence[str], instead: str) -> str:
@@ -168,11 +164,6 @@ def chosen_split(asked: str | None, has: Sequence[str], instead: str) -> str:
 def _plain(value: float | str) -> float | str | None:
     """JSON knows no infinity."""
     return value if isinstance(value, str) or math.isfinite(value) else None
-
-
-def say(text: str) -> None:
-    """A remark beside the figures."""
-    print(f"lmexp: {text}", file=sys.stderr)
 
 
 def _show(found: Evaluated) -> None:

@@ -3,20 +3,21 @@
 import argparse
 import dataclasses
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from lmexp import placement
 from lmexp.build import build_data
 from lmexp.check import check
 from lmexp.corpora.parallel import ParallelFiles
-from lmexp.evaluate import Evaluated, chosen_split, say
+from lmexp.errors import say
+from lmexp.evaluate import Evaluated, chosen_split
 from lmexp.length_breakdown import by_length, draw_by_length, print_by_length
 from lmexp.loading import Loaded
 from lmexp.metrics import language_model_figures
 from lmexp.origins import of_file
+from lmexp.pair_evaluation import EvalPairs
 from lmexp.preparation import Split
-from lmexp.translate import SEARCH, evaluation_asked_for
+from lmexp.translate import evaluation_asked_for
 
 CHANGE_NO_FIGURE = ("batch_size", "batch_tokens", "sample_pairs")  # of EvalPairs
 
@@ -28,8 +29,9 @@ def evaluate_pairs(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
         loaded: a text-to-text model.
         args: of the command.
     """
-    recipe = _with_search(loaded, args)
-    data = build_data(recipe, loaded.tokenizer, args.allow_targets)
+    check(loaded.recipe, args.allow_targets, of_file(loaded.path, loaded.recipe), ("data",))
+    data = build_data(loaded.recipe, loaded.tokenizer, args.allow_targets)
+    data.evaluation = _evaluation(loaded, args)
     split: Split
     if args.source is not None:
         data.corpus = _own_lines(args, data.corpus.languages)
@@ -59,24 +61,22 @@ def evaluate_pairs(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
         print_by_length(groups)
         draw_by_length(groups, args.by_length, title=f"{loaded.path}, {name}")
         say(f"drawn in {args.by_length}")
-    signature = _signature(loaded, recipe, data, args) | {
+    signature = _signature(loaded, data, args) | {
         "split": name if args.source is None else str(args.source)
     }
     return Evaluated(name, figures, signature, store.counts["dropped"], seconds)
 
 
-def _with_search(loaded: Loaded, args: argparse.Namespace) -> dict[str, Any]:
-    """The recipe with the search asked for."""
-    check(loaded.recipe, args.allow_targets, of_file(loaded.path, loaded.recipe), ("data",))
+def _evaluation(loaded: Loaded, args: argparse.Namespace) -> EvalPairs:
+    """As the run has it, with what was asked for."""
     evaluation = evaluation_asked_for(loaded, args)
-    given = {key: getattr(evaluation, key) for key in SEARCH.values()}
-    if args.batch_size is not None:
-        given["batch_size"] = args.batch_size
-    section = loaded.recipe["eval"]
-    if section["execute"] and not args.execute:
+    if evaluation.execute and not args.execute:
         say("eval.execute=true is of the training: to run outputs here too, write --execute")
     # never because a checkpoint says so: it may come from anywhere
-    return {**loaded.recipe, "eval": {**section, **given, "execute": bool(args.execute)}}
+    evaluation = dataclasses.replace(evaluation, execute=bool(args.execute))
+    if args.batch_size is None:
+        return evaluation
+    return dataclasses.replace(evaluation, batch_size=args.batch_size)
 
 
 def _split(asked: Any, has: Any) -> Any:
@@ -110,11 +110,9 @@ def _own_lines(args: argparse.Namespace, languages: tuple[str | None, str | None
     return corpus
 
 
-def _signature(
-    loaded: Loaded, recipe: Mapping[str, Any], data: Any, args: argparse.Namespace
-) -> dict[str, Any]:
+def _signature(loaded: Loaded, data: Any, args: argparse.Namespace) -> dict[str, Any]:
     search = {
-        f"eval.{field.name}": recipe["eval"][field.name]
+        f"eval.{field.name}": getattr(data.evaluation, field.name)
         for field in dataclasses.fields(data.evaluation)
         if field.name not in CHANGE_NO_FIGURE
     }
@@ -124,7 +122,7 @@ def _signature(
         "data": data.corpus.source,
         "data_hash": data.data_hash,
         "tokenizer_hash": loaded.tokenizer.hash(),
-        "data.max_length": recipe["data"]["max_length"],  # what is longer is cut
+        "data.max_length": data.max_length,  # what is longer is cut
         **search,
         "precision": args.precision,
     }

@@ -13,7 +13,8 @@ from lmexp.build import build_data
 from lmexp.check import check
 from lmexp.corpora.text import TextFiles
 from lmexp.data import text_loader
-from lmexp.evaluate import Evaluated, chosen_split, say
+from lmexp.errors import say
+from lmexp.evaluate import Evaluated, chosen_split
 from lmexp.loading import Loaded
 from lmexp.metrics import language_model_figures
 from lmexp.networks.interface import CarryingDecoder

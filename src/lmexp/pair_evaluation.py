@@ -46,9 +46,16 @@ class EvalPairs:
     @property
     def beam(self) -> Beam:
         """The search of test and commands."""
-        lengths = self.max_ratio, self.max_extra, self.min_ratio
-        beam = Beam(self.beam_size, self.length_penalty, *lengths, self.no_repeat_ngram, n_best=1)
-        return dataclasses.replace(beam, coverage_penalty=self.coverage_penalty)
+        return Beam(
+            self.beam_size,
+            self.length_penalty,
+            self.max_ratio,
+            self.max_extra,
+            self.min_ratio,
+            self.no_repeat_ngram,
+            n_best=1,
+            coverage_penalty=self.coverage_penalty,
+        )
 
     @property
     def greedy(self) -> Beam:

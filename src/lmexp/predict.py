@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmexp import placement
+from lmexp.errors import typed
 
 if TYPE_CHECKING:
     from lmexp.decoding.sampling import Sampling
@@ -90,7 +91,7 @@ def main(args: argparse.Namespace) -> int:
 def _positive(args: argparse.Namespace, name: str) -> int:
     value: int = getattr(args, name)
     if value < 1:
-        raise ValueError(f"--{name.replace('_', '-')} {value}: at least 1")
+        raise ValueError(f"{typed(name)} {value}: at least 1")
     return value
 
 
@@ -139,7 +140,7 @@ def _sampling(args: argparse.Namespace) -> "Sampling":
     if args.greedy and given:
         name, value = next(iter(given.items()))
         raise ValueError(
-            f"--greedy and --{name.replace('_', '-')} {value} exclude each other: "
+            f"--greedy and {typed(name)} {value} exclude each other: "
             "greedy always takes the most probable token"
         )
     return Sampling(

@@ -1,7 +1,6 @@
 """One run: corpus, tokenizer, data, network, task, trainer, fit, test."""
 
 import contextlib
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from lmexp import tokenizers
 from lmexp.build import build_data, build_task
 from lmexp.callbacks import Recorder, Segments
 from lmexp.cpu import cure_allocator
+from lmexp.errors import say
 from lmexp.hardware import Hardware, choose, expected_seconds, peak_flops
 from lmexp.keeping import Keeper
 from lmexp.networks.flops import flops_per_token
@@ -71,14 +71,10 @@ def run(recipe: Recipe, folder: Path, *, allow_targets: Sequence[str] = ()) -> i
         then = (
             f"go on with python train.py resume={folder}" if has_begun else "nothing had begun yet"
         )
-        _say(f"{ending}: {then}")
+        say(f"{ending}: {then}")
         return 128 + ending.number
     finally:
         signals.restore()
-
-
-def _say(text: str) -> None:
-    print(f"lmexp: {text}", file=sys.stderr)
 
 
 def _build(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...]) -> Parts:
@@ -88,7 +84,7 @@ def _build(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...]) -> Part
         torch.set_num_threads(settings.threads)
     cure_allocator()
     (folder / "checkpoints").mkdir(exist_ok=True)
-    path = checkpoints.newest_good(folder, warn=_say)
+    path = checkpoints.newest_good(folder, warn=say)
     saved = checkpoints.read(path) if path is not None else None
     if saved is not None:
         _check_same_run(saved, recipe, path)
@@ -105,7 +101,7 @@ def _build(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...]) -> Part
         )
     data.pin_memory = hardware.accelerator == "cuda"
     began_with = saved["data_hash"] if saved is not None else None
-    data.prepare(fit=saved is None, splits=data.corpus.splits, data_hash=began_with, announce=_say)
+    data.prepare(fit=saved is None, splits=data.corpus.splits, data_hash=began_with, announce=say)
     tokenizers.save(data.tokenizer, folder / "tokenizer.json")
     total_steps = settings.total_steps(data.steps_per_epoch)
     task = build_task(recipe, data.vocab, total_steps, allow_targets)
@@ -145,7 +141,7 @@ def _compile(network: Any) -> None:
 def _train(parts: Parts, record: Record, signals: Signals) -> int:
     """Fit and test, each from where an earlier session left it."""
     if record.step > parts.task.steps_done == 0:
-        _say(f"{parts.folder} holds no checkpoint yet: the run begins anew")
+        say(f"{parts.folder} holds no checkpoint yet: the run begins anew")
     record.cut_back(parts.task.steps_done)
     facts = parts.data.facts()
     write_environment(parts.folder, environment(seed=parts.recipe["seed"], data=facts))
@@ -170,7 +166,7 @@ def _train(parts: Parts, record: Record, signals: Signals) -> int:
         advice = ["a lower optimizer.lr", "task.clip_norm=1.0"]
         if parts.hardware.precision != "32-true":
             advice.append("trainer.precision=32-true")
-        _say(f"{error}: no checkpoint was overwritten, {kept}; try {' or '.join(advice)}")
+        say(f"{error}: no checkpoint was overwritten, {kept}; try {' or '.join(advice)}")
         record.close("failed")
         return 1
     except Terminated:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmexp import placement
+from lmexp.errors import say, typed
 
 if TYPE_CHECKING:
     from lmexp.decoding.beam import Beam
     from lmexp.loading import Loaded
+    from lmexp.pair_evaluation import EvalPairs
 
 SEARCH = {  # option: key of eval
     "beam": "beam_size",
@@ -82,7 +84,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def evaluation_asked_for(loaded: "Loaded", args: argparse.Namespace) -> Any:
+def evaluation_asked_for(loaded: "Loaded", args: argparse.Namespace) -> "EvalPairs":
     """The run's own settings of the search, with those asked for.
 
     Raises:
@@ -99,8 +101,9 @@ def evaluation_asked_for(loaded: "Loaded", args: argparse.Namespace) -> Any:
     given = {SEARCH[option]: value for option, value in asked.items() if value is not None}
     for option in ("length_penalty", "coverage_penalty"):
         if not 0 <= given.get(option, 0) < math.inf:
-            raise ValueError(f"--{option.replace('_', '-')} {given[option]}: a number from 0 up")
-    return dataclasses.replace(build(loaded.recipe["eval"], args.allow_targets), **given)
+            raise ValueError(f"{typed(option)} {given[option]}: a number from 0 up")
+    evaluation: EvalPairs = build(loaded.recipe["eval"], args.allow_targets)
+    return dataclasses.replace(evaluation, **given)
 
 
 def _beam(evaluation: Any, n_best: int | None) -> "Beam":
@@ -127,12 +130,12 @@ def _outputs(
     texts = [line.decode("utf-8", errors="replace") for line in lines]
     invalid = sum(text.encode() != line for text, line in zip(texts, lines, strict=True))
     if invalid:
-        _say(f"{invalid} lines are not UTF-8 throughout: U+FFFD stands for what could not be read")
+        say(f"{invalid} lines are not UTF-8 throughout: U+FFFD stands for what could not be read")
     longest = loaded.recipe["data"]["max_length"] - 1  # and the end
     rows = [row for row, text in enumerate(texts) if text.strip()]
     sources = loaded.tokenizer.encode_sources([texts[row] for row in rows])
     if cut := sum(len(source) > longest for source in sources):
-        _say(f"{cut} lines are longer than {longest} tokens: their first {longest} are read")
+        say(f"{cut} lines are longer than {longest} tokens: their first {longest} are read")
     found = translate(
         loaded.network,
         [[*source[:longest].tolist(), EOS_ID] for source in sources],
@@ -144,7 +147,3 @@ def _outputs(
         for rank, own in enumerate(hypotheses):
             outputs[row][rank] = own.score, loaded.tokenizer.target.decode(own.ids)
     return outputs
-
-
-def _say(text: str) -> None:
-    print(f"lmexp: {text}", file=sys.stderr)

@@ -1,7 +1,6 @@
 """Translations of the Hugging Face hub: parquet files by pair and split, read row by row."""
 
 import json
-import os
 import re
 import urllib.error
 import urllib.request
@@ -10,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lmexp.corpora.download import Remote, fetch
-from lmexp.corpora.locate import Found, cache_folder
+from lmexp.corpora.locate import Found, places_of
 from lmexp.corpora.pair_files import Entry
 from lmexp.corpora.piece import Pair
 
@@ -82,7 +81,7 @@ def find(repository: str, config: str, revision: str, root: Path | None) -> Foun
         ValueError: a checksum is wrong.
     """
     name = repository.split("/")[1] + ("" if revision == "main" else f"-{revision}")
-    places = _places(name) if root is None else {"data.root": root}
+    places = places_of(None, name) if root is None else {"data.root": root}
     for place, folder in places.items():
         paths = {split: shards(folder / config, there) for split, there in SPLITS.items()}
         if all(paths.values()):
@@ -113,12 +112,6 @@ def find(repository: str, config: str, revision: str, root: Path | None) -> Foun
             f"the download from {listing}: delete the folder, and try again"
         )
     return Found(paths, f"downloaded to {folder}")
-
-
-def _places(name: str) -> dict[str, Path]:
-    named = os.environ.get("LMEXP_DATA")
-    places = {"LMEXP_DATA": Path(named).expanduser() / name} if named else {}
-    return {**places, "cache": cache_folder() / "data" / name}
 
 
 def shards(folder: Path, split: str) -> list[Path]:

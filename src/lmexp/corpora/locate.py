@@ -47,7 +47,7 @@ def locate(
             {split: resolve(names, base) for split, names in patterns.items()},
             ", ".join(str(base / name) for names in patterns.values() for name in names),
         )
-    places = _places(root, folder)
+    places = places_of(root, folder)
     for name, place in places.items():
         try:
             paths = {split: resolve(names, place) for split, names in patterns.items()}
@@ -57,7 +57,13 @@ def locate(
     return _downloaded(patterns, folder, remotes, places)
 
 
-def _places(root: str | None, folder: str) -> dict[str, Path]:
+def places_of(root: str | None, folder: str) -> dict[str, Path]:
+    """Where a named set is looked for, in this order: by name, for messages.
+
+    Args:
+        root: data.root.
+        folder: of the set, in $LMEXP_DATA and in the cache.
+    """
     places = {}
     if root is not None:
         places["data.root"] = Path(root).expanduser()
