@@ -23,7 +23,12 @@ class NllSum:
     nll: Tensor  # float32, with label smoothing: what is trained on, the only one with a gradient
     count: Tensor  # int64, predicted tokens
     plain: Tensor  # float32, without smoothing: exp(plain / count) is the perplexity
-    correct: Tensor  # int64, tokens that were the likeliest
+    correct: Tensor | None  # int64, tokens that were the likeliest; None where not asked for
+
+    def scored(self) -> Tensor:
+        """(3,) float32: plain, count, correct."""
+        assert self.correct is not None
+        return torch.stack([self.plain, self.count.float(), self.correct.float()])
 
 
 def token_nll(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
@@ -59,7 +64,12 @@ def token_nll(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tens
 
 
 def projected_nll(
-    hidden: Tensor, weight: Tensor, labels: Tensor, *, smoothing: float = 0.0
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    *,
+    smoothing: float = 0.0,
+    counts_hits: bool = False,
 ) -> NllSum:
     """Summed negative log-likelihood of labels under the logits hidden @ weight.T.
 
@@ -73,6 +83,7 @@ def projected_nll(
         weight: (V, D), of the output layer.
         labels: (B, T) int64, IGNORE where there is nothing to predict.
         smoothing: as in token_nll.
+        counts_hits: look for the likeliest token as well, which takes longer than the softmax.
 
     Raises:
         ValueError: hidden and labels disagree on (B, T), or hidden and weight on D.
@@ -97,9 +108,9 @@ def projected_nll(
         torch.is_grad_enabled() and weight.requires_grad,
     )
     nll, plain, correct = _ProjectedNll.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        hidden, weight, labels, smoothing, wants
+        hidden, weight, labels, smoothing, counts_hits, wants
     )
-    return NllSum(nll, count, plain, correct)
+    return NllSum(nll, count, plain, correct if counts_hits else None)
 
 
 class _ProjectedNll(torch.autograd.Function):
@@ -112,6 +123,7 @@ class _ProjectedNll(torch.autograd.Function):
         weight: Tensor,
         labels: Tensor,
         smoothing: float,
+        counts_hits: bool,
         wants: tuple[bool, bool],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Sums of nll, plain nll and hits; wants: whether hidden, weight need their gradients."""
@@ -128,14 +140,15 @@ class _ProjectedNll(torch.autograd.Function):
             part, label = hidden[first : first + rows], labels[first : first + rows, None]
             logits = part @ weight.t()
             probabilities = torch.softmax(logits, dim=-1, dtype=torch.float32)
-            likeliest = probabilities.argmax(dim=-1, keepdim=True)
             # log sum exp: a probability underflows, the largest never does
-            peak = logits.gather(1, likeliest).float() - probabilities.gather(1, likeliest).log()
-            plain = plain + (peak - logits.gather(1, label)).sum()
-            correct = correct + (likeliest == label).sum()
+            peak = logits.amax(dim=-1, keepdim=True).float()
+            log_sum = peak - probabilities.amax(dim=-1, keepdim=True).log()
+            plain = plain + (log_sum - logits.gather(1, label)).sum()
+            if counts_hits:
+                correct = correct + (logits.argmax(dim=-1, keepdim=True) == label).sum()
             if smoothing:  # nll under a uniform target, which smoothing mixes in
                 mean = logits.mean(dim=-1, keepdim=True, dtype=torch.float32)
-                uniform = uniform + (peak - mean).sum()
+                uniform = uniform + (log_sum - mean).sum()
             if not any(wants):
                 continue
             by_logits = probabilities  # minus the target, in the same memory
@@ -155,13 +168,13 @@ class _ProjectedNll(torch.autograd.Function):
     @staticmethod
     def backward(
         ctx: Any, scale: Tensor, *_: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
         """The gradients that forward left, times that of the sum."""
         by_hidden, by_weight = (
             None if gradient is None else gradient.to(dtype) * scale
             for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         )
-        return by_hidden, by_weight, None, None, None
+        return by_hidden, by_weight, None, None, None, None
 
 
 def chunk_rows(vocab_size: int, dtype: torch.dtype) -> int:

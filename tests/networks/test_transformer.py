@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from architectures import VOCAB, transformer
 
-from lmexp.networks.attention import EXPLICIT_LENGTH, attend, causal_bias
+from lmexp.networks.attention import attend, causal_bias
+from lmexp.networks.explicit_attention import EXPLICIT_LENGTH
 from lmexp.networks.layers import document_positions, rotate, rotation, sinusoids
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lmexp.networks.cache import KeyValueCache, LayerCache
+from lmexp.networks.explicit_attention import explicit_attention, prefers_explicit
 from lmexp.networks.layers import (
     Activation,
     Dropout,
@@ -22,8 +23,6 @@ from lmexp.networks.layers import (
     rotate,
 )
 
-EXPLICIT_LENGTH = 512  # SDPA's CPU kernel in bfloat16 takes 2.2 times as long up to here
-
 
 class SelfAttention(nn.Module):
     """Queries, keys and values in one product; scaled dot products; one product out.
@@ -33,10 +32,14 @@ class SelfAttention(nn.Module):
         num_heads: H, of width K = D / H.
         num_kv_heads: G; each serves H / G query heads (Ainslie et al. 2023).
         bias: of both linear layers.
+        is_causal: a token sees those before it and itself; False: all of them.
     """
 
-    def __init__(self, d_model: int, num_heads: int, num_kv_heads: int, *, bias: bool) -> None:
+    def __init__(
+        self, d_model: int, num_heads: int, num_kv_heads: int, *, bias: bool, is_causal: bool
+    ) -> None:
         super().__init__()
+        self.is_causal = is_causal
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads
         self.head_width = d_model // num_heads
@@ -55,8 +58,8 @@ class SelfAttention(nn.Module):
 
         Args:
             x: (B, T, D).
-            bias: broadcastable to (B, 1, T, S), added to the scores. None: each token sees those
-                before it and itself; tokens after the first of a cache need one, unless T is 1.
+            bias: broadcastable to (B, 1, T, S), added to the scores; in a causal layer it hides
+                what comes later as well, and only tokens that a cache goes before need one.
             turn: rotary positions of x; None: x knows its positions.
             cache: where the keys and values of x are written, changed in place.
 
@@ -68,7 +71,8 @@ class SelfAttention(nn.Module):
         if cache is not None:
             key, value = cache.write(key, value)
             query = query.to(key.dtype)  # of the cache
-        mixed = attend(query, key, value, bias, is_causal=bias is None and x.shape[1] > 1)
+        is_causal = self.is_causal and 1 < x.shape[1] == key.shape[2]
+        mixed = attend(query, key, value, bias, is_causal=is_causal)
         mixed = mixed.to(dtype)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
@@ -99,7 +103,7 @@ class SelfAttention(nn.Module):
 class TransformerLayer(nn.Module):
     """Self-attention and feed-forward layer, each with its norm and residual connection.
 
-    Args: those of Transformer.
+    Args: those of Transformer, and is_causal as in SelfAttention.
     """
 
     def __init__(
@@ -113,11 +117,15 @@ class TransformerLayer(nn.Module):
         norm_first: bool,
         dropout: float,
         bias: bool,
+        *,
+        is_causal: bool,
     ) -> None:
         super().__init__()
         self.norm_first = norm_first
         self.attention_norm = make_norm(norm, d_model, bias=bias)
-        self.attention = SelfAttention(d_model, num_heads, num_kv_heads, bias=bias)
+        self.attention = SelfAttention(
+            d_model, num_heads, num_kv_heads, bias=bias, is_causal=is_causal
+        )
         self.feed_forward_norm = make_norm(norm, d_model, bias=bias)
         self.feed_forward = FeedForward(d_model, d_ff, activation, bias=bias)
         self.dropout = Dropout(dropout)
@@ -144,33 +152,28 @@ def attend(
 ) -> Tensor:
     """softmax(query key' / sqrt(K) + bias) value, for each head.
 
-    On a CPU in bfloat16 a bias that is a Tensor gets the explicit products: two batched matrix
-    products on bfloat16 units beat SDPA's kernel there. Everything else goes to SDPA.
+    Short sequences in bfloat16 on a CPU get explicit products, everything else SDPA.
 
     Args:
         query: (B, H, T, K).
         key: (B, G, S, K); query heads h * H/G ... (h + 1) * H/G - 1 share head h.
         value: (B, G, S, K).
         bias: broadcastable to (B, H, T, S), in the dtype of the scores; None: add nothing.
-        is_causal: position t sees 0..t; only without a bias.
+        is_causal: position t sees 0..t; a bias has to say so as well. Only with T = S.
 
     Returns:
         (B, H, T, K).
     """
     group = query.shape[1] // key.shape[1]
-    if bias is None or not prefers_explicit(query.device, query.dtype, key.shape[2]):
+    sees_all = bias is None and not is_causal
+    if sees_all or not prefers_explicit(query.device, query.dtype, key.shape[2]):
+        is_causal = is_causal and bias is None
         return F.scaled_dot_product_attention(
             query, key, value, attn_mask=bias, is_causal=is_causal, enable_gqa=group > 1
         )
     if group > 1:
         key, value = (x.repeat_interleave(group, dim=1) for x in (key, value))
-    scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2)) + bias
-    return torch.matmul(scores.softmax(dim=-1), value)
-
-
-def prefers_explicit(device: torch.device, dtype: torch.dtype, length: int) -> bool:
-    """Whether the explicit products beat SDPA."""
-    return device.type == "cpu" and dtype == torch.bfloat16 and length <= EXPLICIT_LENGTH
+    return explicit_attention(query, key, value, bias, is_causal=is_causal)
 
 
 def causal_bias(

@@ -14,7 +14,6 @@ from lmexp.networks.attention import (
     causal_bias,
     first_gain,
     initialise,
-    prefers_explicit,
 )
 from lmexp.networks.cache import KeyValueCache, LayerCache, cache_dtype
 from lmexp.networks.layers import (
@@ -75,6 +74,7 @@ class TransformerDecoder(nn.Module):
                 norm_first,
                 dropout,
                 bias,
+                is_causal=True,
             )
             for _ in range(num_layers)
         )
@@ -115,13 +115,10 @@ class TransformerDecoder(nn.Module):
         can see it.
         """
         length, device = input_ids.shape[1], input_ids.device
-        dtype = product_dtype(self.embed.weight)
-        if document_ids is None:
-            positions = torch.arange(length, device=device)
-        else:
+        bias, positions = None, torch.arange(length, device=device)
+        if document_ids is not None:
             positions = document_positions(document_ids)
-        bias = None
-        if document_ids is not None or prefers_explicit(device, dtype, length):
+            dtype = product_dtype(self.embed.weight)
             bias = causal_bias(length, document_ids, device, dtype)
         x, turn = self._embed(input_ids, positions, length)
         for layer in self.layers:

@@ -12,11 +12,9 @@ from torch import Tensor, nn
 from lmexp.networks.attention import (
     TransformerLayer,
     cached_bias,
-    causal_bias,
     first_gain,
     initialise,
     padding_bias,
-    prefers_explicit,
 )
 from lmexp.networks.cache import KeyValueCache, LayerCache, cache_dtype
 from lmexp.networks.interface import Memory
@@ -86,7 +84,9 @@ class TransformerEncoderDecoder(nn.Module):
         self.dropout = Dropout(dropout)
         heads, kinds = (num_heads, num_kv_heads), (activation, norm, norm_first)
         sizes: Any = (d_model, *heads, d_ff, *kinds, dropout, bias)
-        self.encoder_layers = nn.ModuleList(TransformerLayer(*sizes) for _ in range(num_layers))
+        self.encoder_layers = nn.ModuleList(
+            TransformerLayer(*sizes, is_causal=False) for _ in range(num_layers)
+        )
         self.decoder_layers = nn.ModuleList(CrossLayer(*sizes) for _ in range(num_layers))
         self.encoder_norm: nn.Module = nn.Identity()  # after a norm in the last layer
         self.decoder_norm: nn.Module = nn.Identity()  # another does nothing
@@ -119,14 +119,10 @@ class TransformerEncoderDecoder(nn.Module):
         """
         memory = self.encode(source_ids, source_mask)
         length, device = target_ids.shape[1], target_ids.device
-        dtype = product_dtype(self.target_embed.weight)
-        bias = None
-        if prefers_explicit(device, dtype, length):
-            bias = causal_bias(length, None, device, dtype)
-        source_bias = padding_bias(memory.mask, dtype)
+        source_bias = padding_bias(memory.mask, product_dtype(self.target_embed.weight))
         x, turn = self._embed_target(target_ids, torch.arange(length, device=device), length)
         for layer in self.decoder_layers:
-            x = layer(x, bias, turn, memory.hidden, source_bias)
+            x = layer(x, None, turn, memory.hidden, source_bias)
         normed: Tensor = self.decoder_norm(x)
         return normed
 

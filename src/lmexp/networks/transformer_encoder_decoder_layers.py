@@ -84,7 +84,7 @@ class CrossLayer(nn.Module):
         super().__init__()
         self.norm_first = norm_first
         self.attention_norm = make_norm(norm, d_model, bias=bias)
-        self.attention = SelfAttention(d_model, num_heads, num_kv_heads, bias=bias)
+        self.attention = SelfAttention(d_model, num_heads, num_kv_heads, bias=bias, is_causal=True)
         self.cross_attention_norm = make_norm(norm, d_model, bias=bias)
         self.cross_attention = CrossAttention(d_model, num_heads, num_kv_heads, bias=bias)
         self.feed_forward_norm = make_norm(norm, d_model, bias=bias)

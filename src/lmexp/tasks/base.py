@@ -31,7 +31,6 @@ class Sums(NamedTuple):
     objective: Any  # nats, what is minimised: with label smoothing, if any
     nll: Any  # nats, without smoothing: what is reported
     tokens: Any  # predicted
-    correct: Any  # of them, those the network finds most probable
 
 
 class Sample(NamedTuple):
@@ -81,7 +80,7 @@ class Task(lightning.LightningModule):
         self.steps_done = 0  # steps of the plan
         self.updates_done = 0  # of them, those that changed the weights
         self.carried: list[State | None] = []  # one a micro-batch, where state is carried
-        self.last_sums = Sums(0.0, 0.0, 0, 0)  # of the last step
+        self.last_sums = Sums(0.0, 0.0, 0)  # of the last step
         self.learning_rate = math.nan
         self.gradient_norm = math.nan
         self._make_optimizer = optimizer

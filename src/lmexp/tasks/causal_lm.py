@@ -123,11 +123,11 @@ class CausalLM(Task):
     def sums(self, batch: TokenBatch, carried: State | None) -> tuple[Sums, State | None]:
         """Sums over the labels of one micro-batch; the state after it, detached."""
         hidden, state = self._hidden(batch, carried, self.carries_state)
-        nll = self._nll(hidden, batch.labels, self.label_smoothing)
-        return Sums(nll.nll, nll.plain, nll.count, nll.correct), state
+        nll = self._nll(hidden, batch.labels, smoothing=self.label_smoothing)
+        return Sums(nll.nll, nll.plain, nll.count), state
 
-    def _nll(self, hidden: Tensor, labels: Tensor, smoothing: float) -> NllSum:
-        return projected_nll(hidden, self.decoder.output.weight, labels, smoothing=smoothing)
+    def _nll(self, hidden: Tensor, labels: Tensor, **options: Any) -> NllSum:
+        return projected_nll(hidden, self.decoder.output.weight, labels, **options)
 
     def _hidden(
         self, batch: TokenBatch, carried: State | None, carries: bool
@@ -158,8 +158,7 @@ class CausalLM(Task):
                 f"{type(self.network).__name__} has none: write eval.carry=false"
             )
         hidden, state = self._hidden(batch, carried if step.carries else None, self.can_carry)
-        sums = self._nll(hidden, batch.labels, 0.0)
-        return torch.stack([sums.plain, sums.count.float(), sums.correct.float()]), state
+        return self._nll(hidden, batch.labels, counts_hits=True).scored(), state
 
     def sample(self, data: Any) -> Sample | None:
         """What the network writes after sample_prompt."""

@@ -94,14 +94,12 @@ class TextToText(Task):
 
     def sums(self, batch: PairBatch, carried: State | None) -> tuple[Sums, State | None]:
         """Sums over the labels of one micro-batch; nothing is carried."""
-        nll = self._nll(batch, self.label_smoothing)
-        return Sums(nll.nll, nll.plain, nll.count, nll.correct), None
+        nll = self._nll(batch, smoothing=self.label_smoothing)
+        return Sums(nll.nll, nll.plain, nll.count), None
 
-    def _nll(self, batch: PairBatch, smoothing: float) -> NllSum:
+    def _nll(self, batch: PairBatch, **options: Any) -> NllSum:
         hidden = self.encoder_decoder.hidden(batch.source_ids, batch.source_mask, batch.target_ids)
-        return projected_nll(
-            hidden, self.encoder_decoder.output.weight, batch.labels, smoothing=smoothing
-        )
+        return projected_nll(hidden, self.encoder_decoder.output.weight, batch.labels, **options)
 
     def sample(self, data: Any) -> Sample | None:
         """Greedy outputs for the first pairs of the validation split, and their scores."""
@@ -172,8 +170,8 @@ class TextToText(Task):
         return total
 
     def _plain_sums(self, batch: PairBatch) -> Tensor:
-        nll = self._nll(PairBatch(*(part.to(self.device) for part in batch)), 0.0)
-        return torch.stack([nll.plain, nll.count.float(), nll.correct.float()])
+        batch = PairBatch(*(part.to(self.device) for part in batch))
+        return self._nll(batch, counts_hits=True).scored()
 
     def on_validation_epoch_end(self) -> None:
         """The callbacks have seen the average; training goes on with the weights."""
