@@ -73,7 +73,7 @@ def config(options: Options, folder: str) -> Any:
             "normalization": "tokens",
             "param_init_method": "xavier_uniform",
             "log_attention_entropy": False,  # half of its time otherwise
-            "compute_dtype": options["precision"],
+            "compute_dtype": "fp32",
             "train_steps": UNENDING,
             "valid_steps": UNENDING,
             "save_checkpoint_steps": UNENDING,

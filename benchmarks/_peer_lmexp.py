@@ -7,6 +7,7 @@ from _peer import BEAM, LONGER, PENALTY, Ids, Options, Questions, measure, run
 
 import lmexp
 from lmexp import placement
+from lmexp.decoding.prepacked import prepack
 from lmexp.decoding.translate import translate as searched
 from lmexp.targets import build
 
@@ -17,6 +18,7 @@ def translate(options: Options, questions: Questions) -> None:
     asked = {"beam_size": BEAM, "length_penalty": PENALTY, "max_ratio": 1.0, "max_extra": LONGER}
     evaluation = dataclasses.replace(build(loaded.recipe["eval"]), **asked)
     context = placement.place(loaded.network, "cpu", options["precision"])
+    prepack(loaded.network)
 
     def search(sources: Sequence[Ids]) -> list[Ids]:
         found = searched(

@@ -19,12 +19,13 @@ from lmexp.targets import build
 NEVER = 1_000_000  # steps
 
 
-class Batches(NamedTuple):
-    """What both programs train on for three minutes, and how fast: inverse square root."""
+class Schedule(NamedTuple):
+    """How three minutes of training are spent; the learning rate as an inverse square root."""
 
-    tokens: int
+    tokens: int  # of a batch
     lr: float  # at its peak
     warmup_steps: int
+    norm_first: bool
 
 
 class Texts(NamedTuple):
@@ -41,7 +42,7 @@ class Texts(NamedTuple):
         return {"text": str(self.folder), "sources": str(self.sources), "every": every}
 
 
-def overrides(precision: str) -> list[str]:
+def overrides(precision: str, *, norm_first: bool = False) -> list[str]:
     """The run, but for its batches and its end: Vaswani's options, which Marian has too."""
     return [
         "model=transformer",
@@ -51,7 +52,7 @@ def overrides(precision: str) -> list[str]:
         f"model.d_ff={D_FF}",
         "model.activation=relu",
         "model.norm=layer",
-        "model.norm_first=false",
+        f"model.norm_first={norm_first}",
         "model.positions=sinusoidal",
         "model.bias=true",
         f"model.dropout={DROPOUT}",
@@ -94,16 +95,17 @@ def bleu(outputs: Sequence[Sequence[int]], texts: Texts) -> float:
 
 
 def train_for(
-    seconds: int, run: Path, threads: int, precision: str, batches: Batches
+    seconds: int, run: Path, threads: int, precision: str, schedule: Schedule
 ) -> dict[str, Any]:
     """`python train.py`, ended by the clock, into a run folder; its summary."""
-    command = [sys.executable, str(CHECKOUT / "train.py"), *overrides(precision)]
+    command = [sys.executable, str(CHECKOUT / "train.py")]
+    command += overrides(precision, norm_first=schedule.norm_first)
     command += [
-        f"data.batch_tokens={batches.tokens}",
-        f"optimizer.lr={batches.lr}",
+        f"data.batch_tokens={schedule.tokens}",
+        f"optimizer.lr={schedule.lr}",
         "optimizer.weight_decay=0.0",  # as JoeyNMT has it
         "schedule=inverse_sqrt",
-        f"schedule.warmup_steps={batches.warmup_steps}",
+        f"schedule.warmup_steps={schedule.warmup_steps}",
         f"eval.beam_size={BEAM}",
         "eval.sample_pairs=0",
         "logger=csv",

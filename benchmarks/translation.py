@@ -6,19 +6,20 @@ environment of its own, once (2 GB). All are processes with the same number of t
 a time, which take turns; medians. Three parts, in this order; exits with 1 if a target is missed:
 
 bleu        BLEU on test_2016 after exactly three minutes of training from nothing with batches of
-            1,024 tokens; JoeyNMT on the same schedule.
-search      sentences a second of beam search, beam 5, on test_2016 with the weights of our run in
-            bleu copied into JoeyNMT, Marian of the Transformers library and CTranslate2, with
-            length penalties that hardly differ. Printed beside: BLEU, tokens of a text on average,
-            and how many texts are those of lmexp. JoeyNMT, many times slower, translates every
-            tenth sentence.
+            1,024 tokens, norms before the layers; JoeyNMT on the same schedule.
+search      sentences a second of beam search, beam 5, on test_2016 with the weights of a run of
+            ours copied into JoeyNMT, Marian of the Transformers library and CTranslate2, with
+            length penalties that hardly differ. The run is another three minutes of training:
+            Marian has its norms after the layers alone. Printed beside: BLEU, tokens of a text on
+            average, and how many texts are those of lmexp. JoeyNMT, many times slower, translates
+            every tenth sentence.
 training    target tokens a second, padding not counted, in batches of 4,096 tokens as each program
             counts them. train.py runs in a terminal with checkpoints, counted at the default rate.
 
 Targets of train.py or of search in bfloat16 are not judged on a CPU without it.
 
     python benchmarks/translation.py
-    python benchmarks/translation.py --only search --run logs/runs/<run of an earlier bleu>
+    python benchmarks/translation.py --only search --run logs/runs/<run of an earlier search>
     python benchmarks/translation.py --rounds 1 --seconds 20    # quicker, proves nothing
 """
 
@@ -48,7 +49,7 @@ from _measure import (
     why_not_bf16,
 )
 from _peer import BEAM
-from _translation import Batches, Texts, bleu, overrides, train_for, write_texts
+from _translation import Schedule, Texts, bleu, overrides, train_for, write_texts
 from rich.console import Console
 from rich.table import Table
 
@@ -64,16 +65,17 @@ SEARCH_TARGETS = {
 }
 BLEU_TARGET = 15.0
 BATCH_TOKENS = 4_096  # of the part training
-BATCHES = Batches(tokens=1_024, lr=2.0e-3, warmup_steps=100)  # of the part bleu
+OF_BLEU = Schedule(tokens=1_024, lr=1.0e-3, warmup_steps=100, norm_first=True)
+OF_SEARCH = Schedule(tokens=1_024, lr=1.0e-3, warmup_steps=200, norm_first=False)
 EVERY = 10  # sentences, of which JoeyNMT translates one
 
 
 def measure_bleu(texts: Texts, run: Path, args: argparse.Namespace) -> int:
     """The part bleu: train into the run folder, let JoeyNMT do the same, print; exit status."""
-    summary = train_for(args.seconds, run, args.threads, args.precision, BATCHES)
+    summary = train_for(args.seconds, run, args.threads, args.precision, OF_BLEU)
     table = Table("program", "search", "steps", "BLEU", "target")
     table.title = (
-        f"test_2016 after {args.seconds} s of training, {BATCHES.tokens:,} tokens a batch, "
+        f"test_2016 after {args.seconds} s of training, {OF_BLEU.tokens:,} tokens a batch, "
         f"{args.threads} threads"
     )
     met = summary["test/bleu"] >= BLEU_TARGET
@@ -83,9 +85,9 @@ def measure_bleu(texts: Texts, run: Path, args: argparse.Namespace) -> int:
     options = {
         **texts.options(every=1),
         "seconds": args.seconds,
-        "batch_tokens": BATCHES.tokens,
-        "lr": BATCHES.lr,
-        "warmup_steps": BATCHES.warmup_steps,
+        "batch_tokens": OF_BLEU.tokens,
+        "lr": OF_BLEU.lr,
+        "warmup_steps": OF_BLEU.warmup_steps,
     }
     program = "joeynmt", "train_and_translate"
     with contextlib.closing(Asked(*program, args.threads, **options)) as joeynmt:
@@ -220,8 +222,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=180, help="of training, in bleu")
     parser.add_argument("--steps", type=int, default=10, help="of training, a multiple of ten")
-    parser.add_argument("--run", type=Path, help="whose weights search uses, instead of bleu's")
-    parser.add_argument("--keep", type=Path, help="folder for the run of bleu, to be made")
+    parser.add_argument("--run", type=Path, help="whose weights search uses, instead of training")
+    parser.add_argument("--keep", type=Path, help="folder for the run of search, to be made")
     parser.add_argument("--threads", type=int, default=threads_here())
     add_precision(parser, "cpu")
     args = parser.parse_args()
@@ -231,13 +233,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LMEXP_CACHE"] = folder
         texts = write_texts(Path(folder))
-        run, status = args.keep or Path(folder, "run"), 0
+        status = 0
         if "bleu" in parts:
-            status |= measure_bleu(texts, run, args)
-        elif "search" in parts and args.run is None:
-            train_for(args.seconds, run, args.threads, args.precision, BATCHES)
+            status |= measure_bleu(texts, Path(folder, "bleu"), args)
         if "search" in parts:
-            status |= measure_search(texts, args.run or run, args)
+            run = args.run or args.keep or Path(folder, "search")
+            if args.run is None:
+                train_for(args.seconds, run, args.threads, args.precision, OF_SEARCH)
+            status |= measure_search(texts, run, args)
         if "training" in parts:
             status |= measure_training(texts, args)
     return status

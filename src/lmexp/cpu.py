@@ -1,4 +1,4 @@
-"""What the C library has to be told before training on a CPU."""
+"""What the C library has to be told before a network runs on a CPU."""
 
 import ctypes
 import sys

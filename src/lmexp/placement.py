@@ -42,13 +42,17 @@ def find_device(name: str) -> "torch.device":
 
 
 def place(module: "nn.Module", device: str, precision: str) -> "torch.autocast":
-    """Move a module to a device and dtype, in place.
+    """Move a module to a device and dtype, in place; on a CPU cure the allocator as well.
 
     Returns:
         The context to run it in.
     """
     import torch
 
+    from lmexp.cpu import cure_allocator
+
     target = find_device(device)
+    if target.type == "cpu":
+        cure_allocator()
     module.to(target, torch.bfloat16 if precision == "bf16-true" else None)
     return torch.autocast(target.type, torch.bfloat16, enabled=precision == "bf16-mixed")

@@ -56,6 +56,7 @@ def add_search_arguments(parser: "argparse._ActionsContainer") -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Runs `translate`: standard input to standard output; returns the exit status."""
+    from lmexp.decoding.prepacked import prepack
     from lmexp.loading import load
 
     loaded = load(args.run, allow_targets=args.allow_targets)
@@ -71,6 +72,8 @@ def main(args: argparse.Namespace) -> int:
     if lines[-1] == b"":
         lines.pop()
     context = placement.place(loaded.network, args.device, args.precision)
+    if args.precision != "bf16-mixed":
+        prepack(loaded.network)
     started = time.perf_counter()
     with context:
         outputs = _outputs(loaded, lines, beam, evaluation.batch_tokens)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lmexp.decoding.beam import Beam, beam_search
+from lmexp.decoding.beam import Beam, _largest, beam_search
 
 BOS, EOS = 0, 1
 VOCAB = 5  # the last two are ordinary
@@ -220,3 +220,20 @@ def test_settings_that_no_text_keeps_to_are_refused():
         ValueError, match=r"min_ratio=.* and eval\.no_repeat_ngram=1: there are too"
     ):
         search(longest)
+
+
+@pytest.mark.parametrize("numbers", [3, 10, 64 * 10, 64 * 11, 64 * 40 + 17])
+def test_the_largest_are_those_of_topk(numbers):
+    x = torch.randn(5, numbers).masked_fill(torch.rand(5, numbers) < 0.3, -math.inf)
+    x[0] = -math.inf
+    values, places = _largest(x, 10)
+    assert torch.equal(values, x.topk(min(10, numbers), dim=1).values)
+    assert torch.equal(values, x.gather(1, places))
+    assert all(len(set(row)) == len(row) for row in places.tolist())
+
+
+def test_the_largest_begin_with_what_is_not_a_number():
+    x = torch.randn(1, 64 * 40)
+    x[0, 1234] = math.nan
+    values, places = _largest(x, 10)
+    assert values[0, 0].isnan() and places[0, 0] == 1234

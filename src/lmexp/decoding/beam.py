@@ -15,6 +15,8 @@ from torch import Tensor
 
 from lmexp.networks.interface import EncoderDecoder, State, StepDecoder
 
+COLUMN_HEIGHT = 64  # of what the largest are looked for in
+
 
 @dataclass(frozen=True)
 class Beam:
@@ -172,8 +174,8 @@ class _Search:
             self.scores = log_p.new_zeros(number, 1)
             self.texts = torch.empty(number, 1, 0, dtype=torch.int64, device=log_p.device)
         self._restrict(log_p)
-        total = (self.scores[:, :, None] + log_p).flatten(1)  # (B, width * V)
-        scores, places = total.topk(min(2 * self.beam.size, total.shape[1]), dim=1)
+        total = log_p.add_(self.scores[:, :, None]).flatten(1)  # (B, width * V)
+        scores, places = _largest(total, 2 * self.beam.size)
         if scores.isnan().any():  # topk puts it first
             raise ValueError(
                 "the network's logits are not finite: its weights are damaged or its training "
@@ -264,6 +266,26 @@ class _Search:
             )
         ranked = [sorted(pool, key=lambda item: item[:2], reverse=True) for pool in self.finished]
         return [[item[2] for item in pool[: self.beam.kept]] for pool in ranked]
+
+
+def _largest(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """topk(count, dim=1) of (B, N), or of all N where there are fewer.
+
+    The largest count of numbers stand in the count of columns with the largest peaks, when they are
+    cut into columns: a CPU sorts a hundred times less, and reads all N but once.
+    """
+    columns = x.shape[1] // COLUMN_HEIGHT
+    if columns <= count:
+        return x.topk(min(count, x.shape[1]), dim=1)
+    cut = columns * COLUMN_HEIGHT
+    by_column = x[:, :cut].view(-1, COLUMN_HEIGHT, columns)
+    chosen = by_column.amax(dim=1).topk(count, dim=1).indices  # (B, count)
+    rows = torch.arange(COLUMN_HEIGHT, device=x.device)[:, None] * columns
+    places = (chosen[:, None] + rows).flatten(1)
+    tail = torch.arange(cut, x.shape[1], device=x.device).expand(len(x), -1)
+    places = torch.cat([places, tail], dim=1)
+    values, ranks = x.gather(1, places).topk(count, dim=1)
+    return values, places.gather(1, ranks)
 
 
 def _only(log_p: Tensor, token: int) -> None:

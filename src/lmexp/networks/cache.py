@@ -35,6 +35,9 @@ class LayerCache(NamedTuple):
 class KeyValueCache(NamedTuple):
     """Keys and values of every layer, with room for C columns; C doubles whenever it is full.
 
+    Who reorders a cache does so after every token and copies all of it: from then on it has no
+    more room than it needs, as tensors without holes are copied and read twice as fast.
+
     The new tokens of all rows stand in the same columns. Where rows differ in length the columns
     of padding between are hidden by `bias`, and `lengths` counts the real tokens of a row.
     """
@@ -44,6 +47,7 @@ class KeyValueCache(NamedTuple):
     length: int = 0  # columns filled
     lengths: Tensor | None = None  # (B,) int64; None: `length` in every row
     bias: Tensor | None = None  # (B, 1, 1, C): -inf on padding; None: there is none
+    is_tight: bool = False  # has been reordered
 
     def make_room(
         self, layers: int, shape: tuple[int, int, int, int], like: Tensor
@@ -59,7 +63,10 @@ class KeyValueCache(NamedTuple):
         columns = self.keys[0].shape[2] if self.keys else 0
         if self.length + new <= columns:
             return self
-        columns = max(FIRST_COLUMNS, 2 * columns, 2 ** (self.length + new - 1).bit_length())
+        if self.is_tight:
+            columns = self.length + new
+        else:
+            columns = max(FIRST_COLUMNS, 2 * columns, 2 ** (self.length + new - 1).bit_length())
 
         def longer(filled: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             empty = tuple(like.new_empty(batch, groups, columns, width) for _ in range(layers))
@@ -110,18 +117,17 @@ class KeyValueCache(NamedTuple):
         def chosen(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.index_select(0, rows)
 
-        def copied(parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            copies = tuple(part.new_empty(len(rows), *part.shape[1:]) for part in parts)
-            for part, copy in zip(parts, copies, strict=True):  # the filled columns alone
-                copy[:, :, : self.length] = part[:, :, : self.length].index_select(0, rows)
-            return copies
+        def filled(parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(part[:, :, : self.length].index_select(0, rows) for part in parts)
 
+        bias = None if self.bias is None else self.bias[..., : self.length]
         return KeyValueCache(
-            copied(self.keys),
-            copied(self.values),
+            filled(self.keys),
+            filled(self.values),
             self.length,
             chosen(self.lengths),
-            chosen(self.bias),
+            chosen(bias),
+            is_tight=True,
         )
 
 
