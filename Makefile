@@ -14,7 +14,8 @@ else
     INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 endif
 
-BENCHMARKS := lm_throughput recurrent_throughput tiny_step generate_throughput startup memory
+BENCHMARKS := lm_throughput recurrent_throughput tiny_step generate_throughput startup memory \
+	translation
 LITGPT := .venv/litgpt
 TESTS := OMP_NUM_THREADS=1 WANDB_MODE=offline $(BIN)/python -m pytest -n auto
 
