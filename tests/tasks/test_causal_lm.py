@@ -1,9 +1,11 @@
 """What a language model's task does beside the step that all tasks share."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
+from bigram import Successor
 
 from lmexp.batch import EvalBatch, TokenBatch
 from lmexp.networks.interface import Vocab
@@ -24,18 +26,18 @@ LSTM = Recurrent(
 )
 
 
-def task(**changes) -> CausalLM:
+def task(architecture=LSTM, vocab=VOCAB, sample_tokens=0, **changes) -> CausalLM:
     torch.manual_seed(0)
     return CausalLM(
-        LSTM,
-        VOCAB,
+        architecture,
+        vocab,
         partial(torch.optim.SGD, lr=1.0),
         Constant(0),
         label_smoothing=0.0,
         clip_norm=None,
         ema_decay=None,
         sample_prompt="",
-        sample_tokens=0,
+        sample_tokens=sample_tokens,
         **changes,
     )
 
@@ -70,3 +72,23 @@ def test_an_evaluation_adds_up_what_its_batches_are_worth_alone():
     each = [model.evaluate([batch]) for batch in batches]
     assert total.nll == pytest.approx(sum(one.nll for one in each), abs=1e-9)
     assert (total.tokens, total.correct) == (12, sum(one.correct for one in each))
+
+
+class Numbers:
+    """A tokenizer of numbers: every prompt is 6."""
+
+    def encode(self, text: str) -> list[int]:
+        return [6]
+
+    def decode(self, ids: list[int]) -> str:
+        return " ".join(map(str, ids))
+
+
+def test_a_sample_begins_again_where_a_text_ends_until_it_is_long_enough():
+    vocab = VOCAB._replace(eos_id=10)
+    model = task(Successor(gap=50.0), vocab, sample_tokens=7).eval()
+
+    text = model.sample(SimpleNamespace(tokenizer=Numbers())).text
+
+    # 7 8 9 and the end, token 10, are four of the seven tokens
+    assert text == "2 6 7 8 9\n\n2 6 7 8 9"

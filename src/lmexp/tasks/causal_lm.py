@@ -66,7 +66,7 @@ class CausalLM(Task):
         clip_norm: see Task.
         ema_decay: see Task.
         sample_prompt: what samples during training begin with.
-        sample_tokens: their length; 0 for none.
+        sample_tokens: their length, over as many texts as it takes; 0 for none.
     """
 
     network_kind = "decoder"
@@ -161,15 +161,22 @@ class CausalLM(Task):
         return self._nll(hidden, batch.labels, counts_hits=True).scored(), state
 
     def sample(self, data: Any) -> Sample | None:
-        """What the network writes after sample_prompt."""
-        if not self.sample_tokens:
-            return None
+        """What the network writes after sample_prompt: text after text, sample_tokens in all."""
         prompt = [self.vocab.bos_id, *data.tokenizer.encode(self.sample_prompt)]
-        sampling = Sampling(temperature=0.8, top_p=0.95, max_new_tokens=self.sample_tokens)
-        ids = generate(
-            self.decoder, [prompt], sampling, eos_id=self.vocab.eos_id, pad_id=self.vocab.pad_id
-        )[0]
-        return Sample(data.tokenizer.decode([*prompt, *ids]), {})
+        texts: list[str] = []
+        left = self.sample_tokens
+        while left > 0:
+            ids = generate(
+                self.decoder,
+                [prompt],
+                Sampling(temperature=0.8, top_p=0.95, max_new_tokens=left),
+                eos_id=self.vocab.eos_id,
+                pad_id=self.vocab.pad_id,
+                first_row=len(texts),
+            )[0]
+            texts.append(data.tokenizer.decode([*prompt, *ids]))
+            left -= len(ids) + 1  # the end of the text is a token too
+        return Sample("\n\n".join(texts), {}) if texts else None
 
     def on_validation_start(self) -> None:
         """Begin the sums of this validation, with randomness that is a function of the step."""
