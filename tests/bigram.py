@@ -1,6 +1,7 @@
 """A network whose next-token probabilities are a table, so that decoding can be done by hand."""
 
 import functools
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lmexp.build import vocab_of
-from lmexp.checkpoint import save
+from lmexp.checkpoint import read, save
 from lmexp.networks.interface import Vocab
 from lmexp.recipe import compose
 from lmexp.tokenizers import Bytes
@@ -151,3 +152,18 @@ def write_checkpoint(
     (folder / "run" / "recipe.yaml").write_text("seed: 0\n")
     save(checkpoint, folder / "run" / "checkpoints" / "best.ckpt")
     return folder / "run", recipe
+
+
+def checkpoint_content(folder: Path) -> dict[str, Any]:
+    """The checkpoint of a Successor as training writes it; the run around it is removed."""
+    (folder / "bigram").mkdir()
+    run, _ = write_checkpoint(folder / "bigram", "abc\n")
+    content = read(run / "checkpoints" / "best.ckpt")
+    shutil.rmtree(run)
+    return content
+
+
+def at(content: dict[str, Any], step: int, weights: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A checkpoint of another step with other weights."""
+    training = {"steps_done": step, "average": None, "carried": [], **more}
+    return {**content, "state_dict": weights, "training": training, "optimizer_states": []}

@@ -5,42 +5,25 @@ import math
 import pytest
 import torch
 from architectures import ENCODER_DECODERS, FIRST_ID, SOURCE, VOCAB, recurrent, transformer
+from random_pairs import (
+    CLOSE,
+    EXACT,
+    MASK,
+    encoder_decoder,
+    mask_of,
+    padded,
+    source_ids,
+    target_ids,
+)
 
 from lmexp.batch import IGNORE
 from lmexp.losses import projected_nll, token_nll
 from lmexp.networks.interface import EncoderDecoder
 
-EXACT = {"rtol": 0, "atol": 0}
-CLOSE = {"rtol": 1e-5, "atol": 1e-5}  # float32 sums in another order
-
 
 @pytest.fixture(params=ENCODER_DECODERS)
 def network(request):
-    torch.manual_seed(0)
-    network = ENCODER_DECODERS[request.param].encoder_decoder(SOURCE, VOCAB).eval()
-    for parameter in network.parameters():  # initial weights are too small to show a leak
-        if parameter.dim() == 2:
-            parameter.data.mul_(0.1 / parameter.data.std())
-    return network
-
-
-def source_ids(*shape):
-    return torch.randint(FIRST_ID, SOURCE.size, shape)
-
-
-def target_ids(*shape):
-    return torch.randint(FIRST_ID, VOCAB.size, shape)
-
-
-def mask_of(*lengths):
-    return torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-
-
-def padded(ids, mask):
-    return ids.masked_fill(~mask, VOCAB.pad_id)
-
-
-MASK = mask_of(9, 4, 7)
+    return encoder_decoder(request.param)
 
 
 def test_it_is_an_encoder_decoder(network):
@@ -212,99 +195,6 @@ def test_a_state_dict_restores_every_bit(network, tmp_path, request):
 
     expected = network(sources, MASK, targets)
     torch.testing.assert_close(other(sources, MASK, targets), expected, **EXACT)
-
-
-def test_steps_give_the_logits_of_a_forward_pass(network):
-    sources, targets = source_ids(3, 9), target_ids(3, 12)
-    state = network.start(network.encode(sources, MASK))
-    logits = []
-    for new in targets.split([4, 1, 1, 3, 1, 1, 1], dim=1):
-        last, state = network.step(new, state)
-        logits.append(last)
-
-    expected = network(sources, MASK, targets)[:, [3, 4, 5, 8, 9, 10, 11]]
-
-    torch.testing.assert_close(torch.stack(logits, dim=1), expected, **CLOSE)
-
-
-def test_prefixes_of_unequal_length_step_as_they_would_alone(network):
-    sources, targets, lengths = source_ids(3, 9), target_ids(3, 10), torch.tensor([6, 2, 4])
-    rows, mask = torch.arange(3), mask_of(6, 2, 4)
-    expected = network(sources, MASK, targets)
-
-    state = network.start(network.encode(sources, MASK))
-    logits, state = network.step(padded(targets[:, :6], mask), state, mask)
-    torch.testing.assert_close(logits, expected[rows, lengths - 1], **CLOSE)
-    for after in range(4):
-        place = lengths + after
-        logits, state = network.step(targets[rows, place][:, None], state)
-        torch.testing.assert_close(logits, expected[rows, place], **CLOSE)
-
-
-PARENTS = {  # rows of beams that swap within a sentence, that repeat, that leave
-    "within": [1, 0, 3, 3],
-    "across": [2, 0, 2, 1],
-    "fewer": [2, 3],
-    "more": [0, 0, 1, 3, 3],
-}
-
-
-@pytest.mark.parametrize("parents", PARENTS)
-def test_reorder_is_reordering_the_inputs(network, parents):
-    sources, mask = source_ids(2, 9).repeat_interleave(2, dim=0), mask_of(9, 9, 5, 5)
-    targets, rows = target_ids(4, 8), torch.tensor(PARENTS[parents])
-    memory = network.encode(sources[[0, 2]], mask[[0, 2]])
-    state = network.reorder(network.start(memory), torch.tensor([0, 0, 1, 1]))
-    prefix = mask_of(6, 4, 5, 6)
-    _, state = network.step(targets[:, :6], state, prefix)
-
-    state = network.reorder(state, rows)
-    logits, _ = network.step(targets[rows, 6:7], state)
-
-    state = network.start(network.encode(sources[rows], mask[rows]))
-    _, state = network.step(targets[rows, :6], state, prefix[rows])
-    expected, _ = network.step(targets[rows, 6:7], state)
-    torch.testing.assert_close(logits, expected, **CLOSE)
-
-
-def test_a_swap_within_a_sentence_copies_nothing_of_its_source(network):
-    memory = network.encode(source_ids(2, 9), MASK[:2])
-    state = network.reorder(network.start(memory), torch.tensor([0, 0, 1, 1]))
-
-    swapped = network.reorder(state, torch.tensor([1, 1, 3, 2]))
-    moved = network.reorder(state, torch.tensor([0, 2, 3, 2]))
-
-    assert swapped.keys is state.keys
-    assert moved.keys is not state.keys
-
-
-def test_weights_of_the_source_are_a_distribution_over_its_real_tokens(network):
-    arguments = (source_ids(3, 9), MASK, target_ids(3, 6))
-    before = network(*arguments)
-
-    weights = network.cross_attention(*arguments)
-
-    layers, heads = (2, 4) if hasattr(network, "num_kv_heads") else (1, 1)
-    assert weights.shape == (layers, 3, heads, 6, 9)
-    torch.testing.assert_close(weights.sum(-1), torch.ones(layers, 3, heads, 6))
-    assert (weights.masked_select(~MASK[None, :, None, None]) == 0).all()
-    torch.testing.assert_close(network(*arguments), before, **EXACT)
-
-
-def test_a_network_runs_in_bfloat16_weights(network):
-    sources, targets = source_ids(3, 9), target_ids(3, 8)
-    expected = network(sources, MASK, targets)
-    network.bfloat16()
-
-    logits, state = network.step(targets[:, :5], network.start(network.encode(sources, MASK)))
-    last, _ = network.step(targets[:, 5:6], state)
-    whole = network(sources, MASK, targets)
-
-    assert {logits.dtype, last.dtype, whole.dtype} == {torch.bfloat16}
-    limit = {"rtol": 0, "atol": 0.06 * expected.abs().max().item()}
-    torch.testing.assert_close(logits.float(), expected[:, 4], **limit)
-    torch.testing.assert_close(last.float(), expected[:, 5], **limit)
-    torch.testing.assert_close(whole.float(), expected, **limit)
 
 
 @pytest.mark.parametrize("sizes", [transformer(), recurrent("gru")], ids=["transformer", "gru"])
