@@ -19,8 +19,8 @@ from lmexp.targets import build
 NEVER = 1_000_000  # steps
 
 
-class Schedule(NamedTuple):
-    """How three minutes of training are spent; the learning rate as an inverse square root."""
+class Training(NamedTuple):
+    """How three minutes are spent; the learning rate falls as an inverse square root."""
 
     tokens: int  # of a batch
     lr: float  # at its peak
@@ -42,8 +42,8 @@ class Texts(NamedTuple):
         return {"text": str(self.folder), "sources": str(self.sources), "every": every}
 
 
-def overrides(precision: str, *, norm_first: bool = False) -> list[str]:
-    """The run, but for its batches and its end: Vaswani's options, which Marian has too."""
+def overrides(precision: str, *, norm_first: bool) -> list[str]:
+    """The run, but for its batches and its end: Vaswani's, but for where norms stand."""
     return [
         "model=transformer",
         f"model.num_layers={LAYERS}",
@@ -68,7 +68,7 @@ def overrides(precision: str, *, norm_first: bool = False) -> list[str]:
 
 def write_texts(folder: Path) -> Texts:
     """Multi30k as our tokenizer cuts it, for programs that split lines at spaces."""
-    recipe = compose(overrides("float32"))
+    recipe = compose(overrides("float32", norm_first=True))
     data = build_data(recipe, build(recipe["tokenizer"]))
     data.prepare()
     for split in ("train", "val"):
@@ -95,17 +95,17 @@ def bleu(outputs: Sequence[Sequence[int]], texts: Texts) -> float:
 
 
 def train_for(
-    seconds: int, run: Path, threads: int, precision: str, schedule: Schedule
+    seconds: int, run: Path, threads: int, precision: str, training: Training
 ) -> dict[str, Any]:
     """`python train.py`, ended by the clock, into a run folder; its summary."""
     command = [sys.executable, str(CHECKOUT / "train.py")]
-    command += overrides(precision, norm_first=schedule.norm_first)
+    command += overrides(precision, norm_first=training.norm_first)
     command += [
-        f"data.batch_tokens={schedule.tokens}",
-        f"optimizer.lr={schedule.lr}",
+        f"data.batch_tokens={training.tokens}",
+        f"optimizer.lr={training.lr}",
         "optimizer.weight_decay=0.0",  # as JoeyNMT has it
         "schedule=inverse_sqrt",
-        f"schedule.warmup_steps={schedule.warmup_steps}",
+        f"schedule.warmup_steps={training.warmup_steps}",
         f"eval.beam_size={BEAM}",
         "eval.sample_pairs=0",
         "logger=csv",

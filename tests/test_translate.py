@@ -213,3 +213,12 @@ def test_text_and_pairs_do_not_mix(typed, told, tmp_path, monkeypatch, capsys):
         assert "reads pairs; eval=windows is of text: choose another eval=" in error
     else:
         assert told in error
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
+def test_every_precision_puts_out_a_line_for_every_line(precision, run, monkeypatch, capsysbinary):
+    feed(monkeypatch, b"1 2 3\n\n4 5\n")
+
+    assert main(["translate", str(run), "--precision", precision]) == 0
+
+    assert capsysbinary.readouterr().out.count(b"\n") == 3

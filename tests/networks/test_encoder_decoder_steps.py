@@ -1,5 +1,7 @@
 """What decoding asks of every encoder-decoder: steps, beams, attention weights, bfloat16."""
 
+import copy
+
 import pytest
 import torch
 from architectures import ENCODER_DECODERS
@@ -13,6 +15,8 @@ from random_pairs import (
     source_ids,
     target_ids,
 )
+
+from lmexp.decoding.prepacked import prepack
 
 
 @pytest.fixture(params=ENCODER_DECODERS)
@@ -45,6 +49,30 @@ def test_prefixes_of_unequal_length_step_as_they_would_alone(network):
         place = lengths + after
         logits, state = network.step(targets[rows, place][:, None], state)
         torch.testing.assert_close(logits, expected[rows, place], **CLOSE)
+
+
+def test_a_prepacked_network_gives_the_same_logits(network):
+    packed = copy.deepcopy(network)
+    prepack(packed)
+    sources, targets = source_ids(3, 9), target_ids(3, 4)
+
+    logits, _ = packed.step(targets, packed.start(packed.encode(sources, MASK)))
+
+    expected, _ = network.step(targets, network.start(network.encode(sources, MASK)))
+    torch.testing.assert_close(logits, expected, **CLOSE)
+
+
+@torch.no_grad()
+def test_steps_without_a_reorder_after_one_go_on_as_before(network):
+    sources, targets = source_ids(3, 9), target_ids(3, 6)
+    state = network.start(network.encode(sources, MASK))
+    _, state = network.step(targets[:, :3], state)
+    state = network.reorder(state, torch.arange(3))
+    for column in (3, 4, 5):
+        logits, state = network.step(targets[:, column : column + 1], state)
+
+    expected = network(sources, MASK, targets)[:, 5]
+    torch.testing.assert_close(logits, expected, **CLOSE)
 
 
 PARENTS = {  # rows of beams that swap within a sentence, that repeat, that leave

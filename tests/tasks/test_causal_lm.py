@@ -92,3 +92,11 @@ def test_a_sample_begins_again_where_a_text_ends_until_it_is_long_enough():
 
     # 7 8 9 and the end, token 10, are four of the seven tokens
     assert text == "2 6 7 8 9\n\n2 6 7 8 9"
+
+
+def test_a_network_that_ends_at_once_fills_no_page():
+    model = task(Successor(gap=50.0), VOCAB._replace(eos_id=7), sample_tokens=100).eval()
+
+    text = model.sample(SimpleNamespace(tokenizer=Numbers())).text
+
+    assert text == "2 6\n\n2 6\n\n2 6"

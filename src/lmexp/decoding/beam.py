@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lmexp.networks.interface import EncoderDecoder, State, StepDecoder
 
-COLUMN_HEIGHT = 64  # of what the largest are looked for in
+COLUMN_HEIGHT = 64  # numbers in a column, of which _largest looks at the peak first
 
 
 @dataclass(frozen=True)
@@ -272,13 +272,14 @@ def _largest(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """topk(count, dim=1) of (B, N), or of all N where there are fewer.
 
     The largest count of numbers stand in the count of columns with the largest peaks, when they are
-    cut into columns: a CPU sorts a hundred times less, and reads all N but once.
+    cut into columns: a CPU reads all N but once and sorts some thirty times fewer, for N = 40,000
+    and count = 10.
     """
     columns = x.shape[1] // COLUMN_HEIGHT
     if columns <= count:
         return x.topk(min(count, x.shape[1]), dim=1)
     cut = columns * COLUMN_HEIGHT
-    by_column = x[:, :cut].view(-1, COLUMN_HEIGHT, columns)
+    by_column = x[:, :cut].view(len(x), COLUMN_HEIGHT, columns)
     chosen = by_column.amax(dim=1).topk(count, dim=1).indices  # (B, count)
     rows = torch.arange(COLUMN_HEIGHT, device=x.device)[:, None] * columns
     places = (chosen[:, None] + rows).flatten(1)

@@ -16,6 +16,7 @@ from lmexp.decoding.sampling import Sampling
 from lmexp.networks.interface import EncoderDecoder
 from lmexp.tokenizers import BOS_ID, CLS_ID, EOS_ID, MASK_ID, PAD_ID, SEP_ID, UNK_ID
 
+SHORT = 16  # tokens
 NEVER_TEXT = (PAD_ID, UNK_ID, BOS_ID, MASK_ID, CLS_ID, SEP_ID)  # ids that continue no text
 
 
@@ -83,10 +84,13 @@ def sampled(
 
 
 def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Rows of each batch, the longest sources first: memory fails early."""
+    """Rows of each batch, the longest sources first: memory fails early.
+
+    A short source counts SHORT tokens: of a thousand of them the logits would be what fills memory.
+    """
     order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
     while order:
-        count = max(1, budget // lengths[order[0]])
+        count = max(1, budget // max(SHORT, lengths[order[0]]))
         yield order[:count]
         order = order[count:]
 

@@ -84,9 +84,9 @@ class SelfAttention(nn.Module):
         query, key, _ = self._project(x, turn)
         key = key.repeat_interleave(self.num_heads // self.num_kv_heads, dim=1)
         scores = torch.matmul(query * self.head_width**-0.5, key.transpose(-1, -2))
-        if bias is None:
+        if bias is None and self.is_causal:
             bias = causal_bias(x.shape[1], None, scores.device, scores.dtype)
-        return (scores + bias).softmax(dim=-1)
+        return (scores if bias is None else scores + bias).softmax(dim=-1)
 
     def _project(self, x: Tensor, turn: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, D) -> queries (B, H, T, K), keys and values (B, G, T, K)."""
@@ -152,7 +152,8 @@ def attend(
 ) -> Tensor:
     """softmax(query key' / sqrt(K) + bias) value, for each head.
 
-    Short sequences in bfloat16 on a CPU get explicit products, everything else SDPA.
+    Short sequences in bfloat16 on a CPU get explicit products where something is hidden from some
+    position; everything else, a compiled network and a bias that is learnt get SDPA.
 
     Args:
         query: (B, H, T, K).
@@ -164,9 +165,12 @@ def attend(
     Returns:
         (B, H, T, K).
     """
+    assert not is_causal or query.shape[2] == key.shape[2], (query.shape, key.shape)
     group = query.shape[1] // key.shape[1]
-    sees_all = bias is None and not is_causal
-    if sees_all or not prefers_explicit(query.device, query.dtype, key.shape[2]):
+    is_plain = bias is None and not is_causal
+    is_left_to_torch = torch.compiler.is_compiling() or (bias is not None and bias.requires_grad)
+    length = max(query.shape[2], key.shape[2])
+    if is_plain or is_left_to_torch or not prefers_explicit(query.device, query.dtype, length):
         is_causal = is_causal and bias is None
         return F.scaled_dot_product_attention(
             query, key, value, attn_mask=bias, is_causal=is_causal, enable_gqa=group > 1

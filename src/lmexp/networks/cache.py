@@ -35,8 +35,8 @@ class LayerCache(NamedTuple):
 class KeyValueCache(NamedTuple):
     """Keys and values of every layer, with room for C columns; C doubles whenever it is full.
 
-    Who reorders a cache does so after every token and copies all of it: from then on it has no
-    more room than it needs, as tensors without holes are copied and read twice as fast.
+    Who reorders a cache does so after every token and copies all of it: until the next step it has
+    no more room than it needs, as tensors without holes are copied and read twice as fast.
 
     The new tokens of all rows stand in the same columns. Where rows differ in length the columns
     of padding between are hidden by `bias`, and `lengths` counts the real tokens of a row.
@@ -47,7 +47,7 @@ class KeyValueCache(NamedTuple):
     length: int = 0  # columns filled
     lengths: Tensor | None = None  # (B,) int64; None: `length` in every row
     bias: Tensor | None = None  # (B, 1, 1, C): -inf on padding; None: there is none
-    is_tight: bool = False  # has been reordered
+    is_tight: bool = False  # has been reordered since the last step
 
     def make_room(
         self, layers: int, shape: tuple[int, int, int, int], like: Tensor
@@ -77,7 +77,8 @@ class KeyValueCache(NamedTuple):
         bias = self.bias
         if bias is not None:
             bias = F.pad(bias, (0, columns - bias.shape[-1]))
-        return self._replace(keys=longer(self.keys), values=longer(self.values), bias=bias)
+        keys, values = longer(self.keys), longer(self.values)
+        return self._replace(keys=keys, values=values, bias=bias, is_tight=False)
 
     def read(self, new: int, attention_mask: Tensor | None) -> "KeyValueCache":
         """This cache once n more columns are filled, of which attention_mask (B, n) are real."""

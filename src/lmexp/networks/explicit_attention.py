@@ -33,7 +33,7 @@ def explicit_attention(
         query: (B, H, T, K).
         key: (B, H, S, K).
         value: (B, H, S, K).
-        bias: as in attend; it gets no gradient.
+        bias: as in attend, and not learnt: it gets no gradient.
         is_causal: as in attend.
 
     Returns:
@@ -93,8 +93,10 @@ class _Explicit(torch.autograd.Function):
             by_key[:, :seen] += torch.bmm(by_scores.transpose(1, 2), queries[:, first:last])
             by_value[:, :seen] += torch.bmm(weights.transpose(1, 2), out)
         by_query *= width**-0.5
-        shape = (batch, heads, -1, width)
-        return by_query.view(shape), by_key.view(shape), by_value.view(shape), None, None
+        by_query, by_key, by_value = (
+            x.view(batch, heads, x.shape[1], width) for x in (by_query, by_key, by_value)
+        )
+        return by_query, by_key, by_value, None, None
 
 
 def _blocks(length: int, seen: int, is_causal: bool) -> list[tuple[int, int, int]]:

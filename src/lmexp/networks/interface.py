@@ -82,7 +82,10 @@ class StepDecoder(Decoder, Protocol):
         ...
 
     def reorder(self, state: State, rows: Tensor) -> State:
-        """The state of the given rows (R,) int64: repeats allowed, as beam search needs."""
+        """The state of the given rows (R,) int64: repeats allowed, as beam search needs.
+
+        Meant for every step or none: a state may be copied whole in each step after the first.
+        """
         ...
 
 

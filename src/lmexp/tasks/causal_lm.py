@@ -29,6 +29,9 @@ class BuildsDecoder(Protocol):
         ...
 
 
+SAMPLE_TEXTS = 3  # at most: a network that ends at once would write a hundred empty ones
+
+
 class EvalSums(NamedTuple):
     """What an evaluation adds up."""
 
@@ -66,7 +69,7 @@ class CausalLM(Task):
         clip_norm: see Task.
         ema_decay: see Task.
         sample_prompt: what samples during training begin with.
-        sample_tokens: their length, over as many texts as it takes; 0 for none.
+        sample_tokens: their length, over up to three texts; 0 for none.
     """
 
     network_kind = "decoder"
@@ -126,8 +129,11 @@ class CausalLM(Task):
         nll = self._nll(hidden, batch.labels, smoothing=self.label_smoothing)
         return Sums(nll.nll, nll.plain, nll.count), state
 
-    def _nll(self, hidden: Tensor, labels: Tensor, **options: Any) -> NllSum:
-        return projected_nll(hidden, self.decoder.output.weight, labels, **options)
+    def _nll(
+        self, hidden: Tensor, labels: Tensor, *, smoothing: float = 0.0, counts_hits: bool = False
+    ) -> NllSum:
+        weight = self.decoder.output.weight
+        return projected_nll(hidden, weight, labels, smoothing=smoothing, counts_hits=counts_hits)
 
     def _hidden(
         self, batch: TokenBatch, carried: State | None, carries: bool
@@ -161,11 +167,11 @@ class CausalLM(Task):
         return self._nll(hidden, batch.labels, counts_hits=True).scored(), state
 
     def sample(self, data: Any) -> Sample | None:
-        """What the network writes after sample_prompt: text after text, sample_tokens in all."""
+        """What the network writes after sample_prompt: up to three texts, sample_tokens in all."""
         prompt = [self.vocab.bos_id, *data.tokenizer.encode(self.sample_prompt)]
         texts: list[str] = []
         left = self.sample_tokens
-        while left > 0:
+        while left > 0 and len(texts) < SAMPLE_TEXTS:
             ids = generate(
                 self.decoder,
                 [prompt],

@@ -97,9 +97,14 @@ class TextToText(Task):
         nll = self._nll(batch, smoothing=self.label_smoothing)
         return Sums(nll.nll, nll.plain, nll.count), None
 
-    def _nll(self, batch: PairBatch, **options: Any) -> NllSum:
+    def _nll(
+        self, batch: PairBatch, *, smoothing: float = 0.0, counts_hits: bool = False
+    ) -> NllSum:
         hidden = self.encoder_decoder.hidden(batch.source_ids, batch.source_mask, batch.target_ids)
-        return projected_nll(hidden, self.encoder_decoder.output.weight, batch.labels, **options)
+        weight = self.encoder_decoder.output.weight
+        return projected_nll(
+            hidden, weight, batch.labels, smoothing=smoothing, counts_hits=counts_hits
+        )
 
     def sample(self, data: Any) -> Sample | None:
         """Greedy outputs for the first pairs of the validation split, and their scores."""
