@@ -197,7 +197,7 @@ def test_the_picture_lies_in_the_run_and_its_path_is_printed(runs, capsys, monke
 
 
 def test_the_picture_goes_where_it_was_told_to(runs, tmp_path):
-    out = tmp_path / "new" / "a.png"
+    out = tmp_path / "a.png"
     assert main(["attend", str(runs["causal"]), "abc", "--out", str(out)]) == 0
     assert out.read_bytes().startswith(b"\x89PNG")
 

@@ -161,6 +161,13 @@ def test_groups_by_length_have_the_scores_of_their_own_pairs():
         (["--length-penalty", "nan"], "--length-penalty nan: a number from 0 up"),
         (["--batch-size", "0"], "--batch-size 0: at least 1"),
         (["--outputs", "nowhere/out.txt"], "there is no folder nowhere"),
+        (["--outputs", "a", "--json", "a"], "--outputs a is --json too, and would be lost"),
+        (["--by-length", "a.txt"], "--by-length a.txt: a PNG is written"),
+        (["--json", "last.ckpt"], "--json last.ckpt belongs to a run"),
+        (
+            ["--source", __file__, "--reference", __file__, "--outputs", __file__],
+            "is --reference too, and would be lost",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_on_stderr(evaluate, arguments, message):

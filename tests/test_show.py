@@ -9,6 +9,7 @@ import sys
 import pytest
 from rich.console import Console
 
+from lmexp.__main__ import main as command
 from lmexp.record import Record
 from lmexp.run_folders import newest_run
 from lmexp.show import add_arguments, draw, main, read_curves, show
@@ -92,6 +93,23 @@ def test_the_command_takes_the_parent_of_runs(run, capsys, tmp_path):
     assert status == 0
     assert "[sample] 40" in capsys.readouterr().out
     assert (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("--png a.txt", "--png a.txt: a PNG is written"),
+        ("--png .", "--png . is a folder"),
+        ("--png nowhere/a.png", "there is no folder nowhere"),
+        ("--samples -1", "--samples -1: 0 or more"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_is_drawn(typed, told, run, capsys):
+    assert command(["show", str(run), *typed.split()]) == 2
+
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert not captured.out
 
 
 def test_curves_hold_numbers_that_are_not_finite_and_no_strings(tmp_path):

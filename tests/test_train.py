@@ -70,6 +70,18 @@ def test_max_time_ends_the_run_validated_saved_and_tested(small, tmp_path):
     assert saved["training"]["steps_done"] == end["step"] < 1_000_000
 
 
+def test_a_finished_run_without_its_checkpoints_keeps_its_record(small, tmp_path, capsys):
+    assert main(small) == 0
+    before = (tmp_path / "run" / "metrics.jsonl").read_text()
+    for file in (tmp_path / "run" / "checkpoints").iterdir():
+        file.unlink()
+
+    assert main([f"resume={tmp_path / 'run'}"]) == 2
+
+    assert "has lost its checkpoints" in capsys.readouterr().err
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+
+
 def test_patience_ends_a_run_that_no_longer_improves(small, tmp_path):
     still = ["optimizer.lr=1.0e-30", "trainer.patience=1", "trainer.max_steps=400"]
 

@@ -9,6 +9,7 @@ import pytest
 from lmexp import checkpoint as checkpoints
 from lmexp.__main__ import main
 from lmexp.decoding.beam import Hypothesis
+from lmexp.translate import as_line
 
 TINY = {
     "transformer": ["model.d_model=16", "model.num_layers=1", "model.num_heads=2", "model.d_ff=32"],
@@ -213,6 +214,21 @@ def test_text_and_pairs_do_not_mix(typed, told, tmp_path, monkeypatch, capsys):
         assert "reads pairs; eval=windows is of text: choose another eval=" in error
     else:
         assert told in error
+
+
+@pytest.mark.parametrize("command", ["translate", "chat"])
+def test_a_closed_standard_input_is_one_line(command, run, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", None)
+
+    assert main([command, str(run)]) == 2
+
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\t", "\x85", "\u2028"])
+def test_a_text_is_one_line_for_every_program(end):
+    assert as_line(f"a{end}b") == "a b"
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])

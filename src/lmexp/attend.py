@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lmexp.errors import say, typed
+from lmexp.output_files import check_output
 from lmexp.translate import SEARCH, add_search_arguments, evaluation_asked_for
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         ValueError: the network has no attention, or the text does not fit it.
     """
-    if args.out is not None and args.out.suffix.lower() != ".png":
-        raise ValueError(f"--out {args.out}: a PNG is written: name it ….png")
+    if args.out is not None:
+        check_output("--out", args.out, suffix=".png")
     for option, given in (("the text", args.text), ("--target", args.target)):
         _check_text(option, given)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmexp import placement
-from lmexp.errors import say, typed
+from lmexp.errors import say, standard_input, typed
 from lmexp.predict import PICTURES
-from lmexp.translate import SEARCH, add_search_arguments, evaluation_asked_for
+from lmexp.translate import SEARCH, add_search_arguments, as_line, evaluation_asked_for
 
 if TYPE_CHECKING:
     from lmexp.decoding.sampling import Sampling
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
     evaluation, history = _settings(loaded, args)
     context = placement.place(loaded.network, args.device, args.precision)
     answers = _Answers(loaded, args.history or history, evaluation, sampling)
-    is_typed = sys.stdin.isatty()
+    is_typed = standard_input().isatty()
     for text in _typed() if is_typed else _piped():
         line = text.strip()
         if line == "/quit":
@@ -135,7 +135,7 @@ def _piped() -> Iterator[str]:
 
 def _show(answer: str) -> None:
     """On one line, and without control characters where they could steer a terminal."""
-    line = answer.replace("\n", " ")
+    line = as_line(answer)
     print(line.translate(PICTURES) if sys.stdout.isatty() else line, flush=True)
 
 

@@ -2,11 +2,12 @@
 
 import argparse
 import linecache
+import os
 import sys
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -20,16 +21,22 @@ class Parser(argparse.ArgumentParser):
 
 
 def run_command(command: Callable[[], int]) -> int:
-    """The command's exit status: 2 after a user's mistake, 130 after Ctrl-C.
+    """The exit status: 2 after a user's mistake, 130 after Ctrl-C, 141 if nobody reads on.
 
     A mistake is told from a defect by how it was raised: by a `raise` in lmexp or in a user's own
     module, or by the operating system.
     """
+    if sys.stdout is None:
+        say("standard output is closed: write > FILE, or > /dev/null to see nothing")
+        return 2
     try:
         return command()
     except KeyboardInterrupt:
         print("lmexp: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read has seen enough: as of SIGPIPE, without a word
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at its end
+        return 141
     except (ValueError, TypeError, ArithmeticError, OSError) as error:
         if not isinstance(error, OSError) and not _was_raised_on_purpose(error):
             raise
@@ -47,6 +54,17 @@ def one_line(error: BaseException) -> str:
 def say(text: str) -> None:
     """A remark for people, beside what a command puts out."""
     print(f"lmexp: {text}", file=sys.stderr, flush=True)
+
+
+def standard_input() -> TextIO:
+    """sys.stdin.
+
+    Raises:
+        ValueError: it was closed by whoever started the command.
+    """
+    if sys.stdin is None:
+        raise ValueError("standard input is closed: write < FILE, or < /dev/null for nothing")
+    return sys.stdin
 
 
 def typed(option: str) -> str:

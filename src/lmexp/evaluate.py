@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from lmexp import placement
 from lmexp.errors import say, typed
+from lmexp.output_files import check_apart, check_output
 from lmexp.translate import SEARCH, add_search_arguments
 
 UNITS = {"loss": " nats per token", "bytes": " of UTF-8, cleaned", "unk": " unknown tokens"}
@@ -109,17 +110,18 @@ def main(args: argparse.Namespace) -> int:
 
 def _check_files(args: argparse.Namespace) -> None:
     """Before anything is loaded: what is to be read is there, what is to be written can be."""
-    for option in ("json", "outputs", "by_length"):
-        path = getattr(args, option)
-        if path is not None and not path.parent.is_dir():
-            raise FileNotFoundError(f"{typed(option)} {path}: there is no folder {path.parent}")
-        if path is not None and path.is_dir():
-            raise ValueError(f"{typed(option)} {path} is a folder: name a file in it")
+    outputs = {typed(option): getattr(args, option) for option in ("json", "outputs", "by_length")}
+    outputs = {option: path for option, path in outputs.items() if path is not None}
+    for option, path in outputs.items():
+        check_output(option, path, suffix=".png" if option == "--by-length" else "")
+    inputs: dict[str, list[Path]] = {}
     for option in ("file", "source", "reference"):
         given = getattr(args, option)
-        for path in given if isinstance(given, list) else [given]:
-            if path is not None and not path.is_file():
+        inputs[typed(option)] = given if isinstance(given, list) else [given] if given else []
+        for path in inputs[typed(option)]:
+            if not path.is_file():
                 raise FileNotFoundError(f"{typed(option)} {path}: no such file")
+    check_apart(outputs, inputs)
     if (args.source is None) != (args.reference is None):
         missing = "--source" if args.source is None else "--reference"
         raise ValueError(f"{missing} is missing: write --source FILE --reference FILE [FILE …]")

@@ -17,7 +17,7 @@ from lmexp.metrics import language_model_figures
 from lmexp.origins import of_file
 from lmexp.pair_evaluation import EvalPairs
 from lmexp.preparation import Split
-from lmexp.translate import evaluation_asked_for
+from lmexp.translate import as_line, evaluation_asked_for
 
 CHANGE_NO_FIGURE = ("batch_size", "batch_tokens", "sample_pairs")  # of EvalPairs
 
@@ -54,7 +54,7 @@ def evaluate_pairs(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
         **loaded.task.scored(data, split, outputs),
     }
     if args.outputs is not None:
-        lines = [output.replace("\n", " ") + "\n" for output in outputs]
+        lines = [as_line(output) + "\n" for output in outputs]
         args.outputs.write_text("".join(lines), encoding="utf-8", newline="")
     if args.by_length is not None:
         groups = by_length(store.texts(), outputs, data.corpus.languages[1])

@@ -105,7 +105,8 @@ def _prompts(args: argparse.Namespace) -> list[str]:
         if not text:
             raise ValueError(f"{args.prompts_file} is empty: write one prompt a line")
     else:
-        text = "" if sys.stdin.isatty() else _decoded(sys.stdin.buffer.read(), "standard input")
+        is_silent = sys.stdin is None or sys.stdin.isatty()
+        text = "" if is_silent else _decoded(sys.stdin.buffer.read(), "standard input")
     lines = text.replace("\r\n", "\n").removesuffix("\n")
     return lines.split("\n")
 

@@ -60,7 +60,11 @@ def _check_length(trainer: Mapping[str, Any], refuse: Refuse) -> None:
 def _check_batch(data: Mapping[str, Any], trainer: Mapping[str, Any], refuse: Refuse) -> None:
     sequences, tokens = data.get("batch_size"), data.get("batch_tokens")
     if (sequences is None) == (tokens is None):
-        which = "also write data.batch_size=null" if tokens is not None else "give one of them"
+        which = (
+            "write data.batch_tokens=null beside the one, or data.batch_size=null beside the other"
+            if tokens is not None
+            else "give one of them"
+        )
         refuse(
             "data.batch_tokens" if tokens is not None else "data.batch_size",
             f"data.batch_size={written(sequences)} and data.batch_tokens={written(tokens)}: "

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lmexp.output_files import check_output
 from lmexp.record_files import read_metrics, read_samples, read_summary
 from lmexp.run_folders import newest_run
 from lmexp.text_plot import Curve, text_plot
@@ -31,8 +32,12 @@ def main(args: argparse.Namespace) -> int:
 
     Raises:
         FileNotFoundError: there is no run, or nothing is recorded in it yet.
-        ValueError: no curve has that name.
+        ValueError: no curve has that name, or no picture can be written where it was told to go.
     """
+    if args.samples < 0:
+        raise ValueError(f"--samples {args.samples}: 0 or more")
+    if args.png is not None:
+        check_output("--png", args.png, suffix=".png")
     show(newest_run(args.run), metric=args.metric, num_samples=args.samples, png=args.png)
     return 0
 

@@ -18,7 +18,7 @@ from lmexp.hardware import Hardware, choose, expected_seconds, peak_flops
 from lmexp.keeping import Keeper
 from lmexp.networks.flops import flops_per_token
 from lmexp.record import Record, environment, write_environment
-from lmexp.record_files import SUMMARY
+from lmexp.record_files import SUMMARY, read_summary
 from lmexp.report import Progress, duration, print_end, print_start
 from lmexp.run_folder import RECIPE
 from lmexp.stopping import Signals, Stopper, Terminated
@@ -86,6 +86,11 @@ def _build(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...]) -> Part
     (folder / "checkpoints").mkdir(exist_ok=True)
     path = checkpoints.newest_good(folder, warn=say)
     saved = checkpoints.read(path) if path is not None else None
+    if saved is None and read_summary(folder).get("status") == "finished":
+        raise ValueError(
+            f"{folder} is finished and has lost its checkpoints: bring one back into checkpoints/, "
+            "or begin another run without resume="
+        )
     if saved is not None:
         _check_same_run(saved, recipe, path)
     tokenizer = (

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmexp import placement
-from lmexp.errors import say, typed
+from lmexp.errors import say, standard_input, typed
 
 if TYPE_CHECKING:
     from lmexp.decoding.beam import Beam
     from lmexp.loading import Loaded
     from lmexp.pair_evaluation import EvalPairs
 
+_BLANKS = dict.fromkeys(map(ord, "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"), " ")
 SEARCH = {  # option: key of eval
     "beam": "beam_size",
     "length_penalty": "length_penalty",
@@ -68,7 +69,7 @@ def main(args: argparse.Namespace) -> int:
     beam = _beam(evaluation, args.n_best)
     if args.to is not None:
         loaded = loaded._replace(tokenizer=loaded.tokenizer.towards(args.to))
-    lines = sys.stdin.buffer.read().split(b"\n")
+    lines = standard_input().buffer.read().split(b"\n")
     if lines[-1] == b"":
         lines.pop()
     context = placement.place(loaded.network, args.device, args.precision)
@@ -80,11 +81,16 @@ def main(args: argparse.Namespace) -> int:
     for number, found in enumerate(outputs):
         for score, text in found:
             before = "" if args.n_best is None else f"{number}\t{score:.4f}\t"
-            sys.stdout.buffer.write(before.encode() + text.replace("\n", " ").encode() + b"\n")
+            sys.stdout.buffer.write(f"{before}{as_line(text)}\n".encode())
     sys.stdout.buffer.flush()
     seconds = time.perf_counter() - started
     print(f"{len(lines)} lines in {seconds:.1f} s", file=sys.stderr)
     return 0
+
+
+def as_line(text: str) -> str:
+    """A text without what any program takes for the end of a line or of a field."""
+    return text.translate(_BLANKS)
 
 
 def evaluation_asked_for(loaded: "Loaded", args: argparse.Namespace) -> "EvalPairs":

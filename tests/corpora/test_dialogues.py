@@ -93,16 +93,19 @@ def test_a_dialogue_that_is_not_utf8_is_replaced_or_dropped(on_invalid, expected
 
     assert list(dialogues.pairs("train")) == expected
     assert dialogues.counts == counts
-    with pytest.raises(ValueError, match=r"line 1: 'turns': the surrogate"):
+    with pytest.raises(ValueError, match=r"line 1: 'turns', turn 1: the surrogate"):
         read(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("turns", "message"),
     [
-        ([{"speaker": "A", "text": "a"}], r"line 1: 'turns' is dict, not text or a list of str"),
+        (
+            [{"speaker": "A", "text": "a"}],
+            r"line 1: 'turns', turn 1 is dict, not text",
+        ),
         (3, r"line 1: 'turns' is int, not text or a list of strings: name a field"),
-        (None, r"line 1 has no 'turns' but no field at all: name the field in data\.turns"),
+        (None, r"line 1: 'turns' is null: .* name another field in data\.turns"),
     ],
 )
 def test_a_record_without_turns_is_refused(turns, message, tmp_path):

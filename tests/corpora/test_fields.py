@@ -204,7 +204,7 @@ def test_a_row_that_is_not_utf8_is_dropped(name, tmp_path):
             '{"text": "a", "n": 1}',
             r"line 1 has no 'summary' but text, n: .*data\.target",
         ),
-        ("a.jsonl", '{"text": null}', r"line 1 has no 'text' but no field at all: .*data\.source"),
+        ("a.jsonl", '{"text": null}', r"line 1: 'text' is null: .*data\.source"),
         ("a.jsonl", '{"text": ["a", 1], "summary": ""}', r"line 1: 'text' is list, not text or a"),
         ("a.tsv", "text\tsummary\na\n", r"line 2 has 1 cells, but the first row names 2 fields \("),
         ("a.tsv", "text\tsummary\na\tb\tc\n", r"line 2 has 3 cells"),

@@ -83,5 +83,8 @@ class Dialogues(PairFiles):
         if not isinstance(value, list):
             text, flaw = text_of(value, where, self._on_invalid)
             return text.removesuffix("\n").split("\n"), worst([row.flaw, flaw])
-        turns = [text_of(turn, where, self._on_invalid) for turn in value]
+        turns = [
+            text_of(turn, f"{where}, turn {number}", self._on_invalid)
+            for number, turn in enumerate(value, start=1)
+        ]
         return [turn.text for turn in turns], worst([row.flaw, *(turn.flaw for turn in turns)])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lmexp.corpora.download import Remote, fetch
+from lmexp.errors import say
 
 _PACKED = ("", ".gz", ".zst")  # a file may be compressed, wherever it is looked for
 
@@ -48,6 +49,8 @@ def locate(
             ", ".join(str(base / name) for names in patterns.values() for name in names),
         )
     places = places_of(root, folder)
+    if root is not None and not places["data.root"].is_dir():
+        say(f"data.root={root} is no folder: {folder} is looked for elsewhere")
     for name, place in places.items():
         try:
             paths = {split: resolve(names, place) for split, names in patterns.items()}

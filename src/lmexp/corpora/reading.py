@@ -120,10 +120,11 @@ def lines(path: Path, on_invalid: OnInvalid) -> Iterator[RawLine]:
 
 def _not_utf8(path: Path, number: int, start: int, error: UnicodeDecodeError) -> str:
     byte = error.object[error.start]
+    encoding = "UTF-16" if start + error.start == 0 and byte in (0xFE, 0xFF) else "LATIN1"
     packed = " of the decompressed text" if path.suffix in (".gz", ".zst") else ""
     return (
         f"{path} is not UTF-8: byte 0x{byte:02X} at offset {start + error.start}{packed}, in line "
-        f"{number}; convert it (iconv -f LATIN1 -t UTF-8 …), or train with "
+        f"{number}; convert it (iconv -f {encoding} -t UTF-8 …), or train with "
         "data.corpus.on_invalid=drop or replace"
     )
 

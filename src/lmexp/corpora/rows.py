@@ -167,10 +167,15 @@ def present(row: Row, names: Sequence[str], key: str) -> dict[str, Any]:
         )
     found = _with_value(row.value, names)
     if not found:
+        if any(name in row.value for name in names):
+            raise ValueError(
+                f"{row.where}: '{names[0]}' is null: give it a value, delete the "
+                f"record, or name another field in {key}"
+            )
         there = ", ".join(name for name, value in row.value.items() if value is not None)
         raise ValueError(
             f"{row.where} has no '{' or '.join(names)}' but {there or 'no field at all'}: name the "
-            f"field in {key}"
+            f"field in {key}, or delete the record"
         )
     return found
 
@@ -221,7 +226,7 @@ def text_of(value: Any, where: str, on_invalid: OnInvalid) -> RawLine:
     if not isinstance(value, str):
         raise ValueError(
             f"{where} is {type(value).__name__}, not text or a list of strings: name a field with "
-            "text"
+            "text, or delete the record"
         )
     if value.isascii():
         return RawLine(value, None)
