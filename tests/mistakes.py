@@ -194,7 +194,7 @@ TARGETS = {
                       "leads to logging.os.system", "outside"),
 }  # fmt: skip
 TOGETHER = {
-    "both batch sizes": ("data.batch_tokens=512", "also write data.batch_size=null"),
+    "both batch sizes": ("data.batch_tokens=512", "data.batch_size=null beside the other"),
     "no batch size": ("data.batch_size=null", "batch_tokens=null", "exactly one"),
     "batch below a sequence": ("data.batch_size=null data.batch_tokens=5", "try data.batch_tokens"),
     "too many parts": ("trainer.micro_batches=99", "micro_batches=99", "at most 8"),

@@ -119,7 +119,6 @@ def test_an_average_may_be_made_again_and_is_no_checkpoint_of_the_run(content, r
         ("ONE", "step-1.ckpt is one checkpoint, its own average"),
         ("ONE TWO", "--out RUN/checkpoints/average.ckpt"),
         ("ONE TWO --last 2 --out new.ckpt", "--last 2 counts the checkpoints of a run"),
-        ("ONE ONE --out new.ckpt", "a checkpoint is named twice"),
         ("ONE TWO --out ONE", "step-1.ckpt is there already"),
         ("ONE TWO --out new.pt", "--out new.pt: commands take a checkpoint by its end"),
         ("ONE TWO --out nowhere/new.ckpt", "there is no folder nowhere"),

@@ -11,7 +11,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "atomic": set(),
     "cache": {"atomic"},
     "tokenizers": {"tokenizers"},
-    "corpora": {"corpora"},
+    "corpora": {"corpora", "errors"},
     "cleaning": set(),
     "pair_cleaning": {"cleaning"},
     "packing": set(),

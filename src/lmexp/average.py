@@ -79,8 +79,6 @@ def _named(args: argparse.Namespace) -> tuple[Iterable[tuple[Path, Checkpoint]],
         raise ValueError(
             f"{args.run[0]} is one checkpoint, its own average: name two or more, or a run's folder"
         )
-    if len({path.resolve() for path in args.run}) < len(args.run):
-        raise ValueError("a checkpoint is named twice: name each once, all count alike")
     if args.out is None:
         raise ValueError(
             "checkpoints that are named one by one need a name for their average: write "

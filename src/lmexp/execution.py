@@ -115,8 +115,8 @@ def check_execution(tests: Mapping[str, Sequence[Sequence[str]]]) -> None:
         if without := sum(not any(map(str.strip, own)) for own in of_pairs):
             raise ValueError(
                 f"eval.execute=true runs tests for every pair, and {without:,} of "
-                f"{len(of_pairs):,} in {split} have none: data=code reads them from the "
-                "fields that data.tests names; else leave --execute or eval.execute=true out"
+                f"{len(of_pairs):,} in {split} have none: name the fields that hold them in "
+                "data.tests (of data=code), or leave --execute or eval.execute=true out"
             )
     if not passes("", ["assert True"]):
         raise ValueError(
