@@ -15,7 +15,7 @@ from _peer import (
     LAYERS,
     LONGER,
     POWER,
-    SENTENCES,
+    SEARCHED_TOKENS,
     UNK,
     Ids,
     Options,
@@ -101,7 +101,8 @@ def translate(options: Options, questions: Questions) -> None:
             [[token(number) for number in source] for source in sources],
             beam_size=BEAM,
             length_penalty=POWER,
-            max_batch_size=SENTENCES,  # of similar length: it sorts
+            max_batch_size=SEARCHED_TOKENS,  # of sources of similar length: it sorts
+            batch_type="tokens",
             min_decoding_length=0,
             max_decoding_length=max(map(len, sources)) + LONGER,
             disable_unk=True,
