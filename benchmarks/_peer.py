@@ -27,7 +27,8 @@ BEAM = 5
 LONGER = 50  # tokens of an output, over those of its source, at most
 PENALTY = 0.6  # alpha of Wu et al. 2016, equation 14: over ((5 + length) / 6) ** alpha
 POWER = PENALTY * 16 / (5 + 16)  # of others, over length ** power: as steep at 16 tokens
-SEARCHED_TOKENS = 16_000 // BEAM  # of the sources of a batch, padding counted: our default
+SENTENCES = 64  # of a batch of a search by JoeyNMT and Marian, whom larger ones make slower
+SEARCHED_TOKENS = 16_000 // BEAM  # of the sources of a batch of ours and of CTranslate2's
 UNENDING = 10**9  # steps
 
 Options = dict[str, Any]
@@ -104,9 +105,8 @@ def in_batches(search: Search, sources: Sequence[Ids]) -> list[Ids]:
     """The outputs of a search that wants batches: sources of similar length, the longest first."""
     order = sorted(range(len(sources)), key=lambda row: -len(sources[row]))
     found: list[Ids] = [[] for _ in sources]
-    while order:
-        count = max(1, SEARCHED_TOKENS // len(sources[order[0]]))
-        rows, order = order[:count], order[count:]
+    for first in range(0, len(order), SENTENCES):
+        rows = order[first : first + SENTENCES]
         for row, output in zip(rows, search([sources[row] for row in rows]), strict=True):
             found[row] = output
     return found
