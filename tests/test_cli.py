@@ -98,3 +98,27 @@ def test_an_error_of_the_system_names_the_file(capsys, tmp_path):
 
     assert status == 2
     assert capsys.readouterr().err == f"lmexp: {tmp_path / 'none'}: No such file or directory\n"
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word():
+    program = (
+        "import sys\nfrom lmexp.errors import run_command\n"
+        "sys.exit(run_command(lambda: print('a line\\n' * 100_000) or 0))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+
+    error = process.stderr.read()
+    process.stderr.close()
+
+    assert (process.wait(), error) == (141, b"")  # 128 + SIGPIPE
+
+
+def test_a_closed_standard_output_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout", None)
+
+    assert main(["models"]) == 2
+
+    assert "standard output is closed" in capsys.readouterr().err

@@ -20,6 +20,8 @@ from lmexp.schedules import Schedule
 from lmexp.seeds import seed_torch
 from lmexp.tasks.base import MakeOptimizer, Sample, Sums, Task
 
+SAMPLE_TEXTS = 3  # at most: a network that ends at once would write a hundred empty ones
+
 
 class BuildsDecoder(Protocol):
     """An architecture that can be asked for a decoder."""
@@ -27,9 +29,6 @@ class BuildsDecoder(Protocol):
     def decoder(self, vocab: Vocab) -> Any:
         """A network that meets networks.interface.Decoder."""
         ...
-
-
-SAMPLE_TEXTS = 3  # at most: a network that ends at once would write a hundred empty ones
 
 
 class EvalSums(NamedTuple):
