@@ -59,6 +59,22 @@ def test_of_several_gpus_one_is_taken_and_that_is_said(machine):
     assert "1 x NVIDIA L4, 2 more left idle" in chosen.reason
 
 
+def test_all_gpus_are_taken_where_that_is_asked_for(machine):
+    machine(gpus=["NVIDIA L4"] * 3)
+
+    chosen = choose("auto", "auto", "auto", uses_all=True)
+
+    assert chosen.devices == 3
+    assert "idle" not in chosen.reason
+
+
+def test_as_many_processes_as_asked_for_share_a_cpu(machine):
+    machine()
+
+    assert choose("cpu", 4, "32-true").devices == 4
+    assert choose("cpu", "auto", "32-true", uses_all=True).devices == 1
+
+
 def test_a_precision_that_is_asked_for_is_kept(machine):
     machine(gpus=["NVIDIA L4"])
 
@@ -80,8 +96,7 @@ def test_bfloat16_on_a_cpu_without_it_is_kept_with_a_warning(machine):
         ([], ("gpu", "auto", "auto"), "torch finds 0 CUDA devices"),
         ([], ("mps", "auto", "auto"), "finds no Apple GPU"),
         (["NVIDIA L4"], ("gpu", 2, "auto"), "write trainer.devices=1"),
-        (["NVIDIA L4"] * 2, ("gpu", 2, "auto"), "not built yet; write trainer.devices=1"),
-        ([], ("cpu", 2, "auto"), "not built yet; write trainer.devices=1"),
+        (["NVIDIA L4"] * 2, ("gpu", 3, "auto"), "write trainer.devices=2"),
         ([], ("cpu", 1, "16-mixed"), "16-mixed needs a GPU"),
     ],
 )

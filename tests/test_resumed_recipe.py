@@ -8,7 +8,7 @@ from lmexp.recipe import composition
 from lmexp.resume import resumed
 from lmexp.run_folder import write_recipe
 
-BEGUN = ["model=gru", "data=ptb", "optimizer.lr=0.5", "seed=3"]
+BEGUN = ["model=gru", "data=ptb", "optimizer.lr=0.5", "seed=3", "trainer.micro_batches=1"]
 
 
 @pytest.fixture

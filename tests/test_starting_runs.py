@@ -105,7 +105,8 @@ def test_a_run_gets_a_new_folder_with_its_recipe(started, tmp_path):
     (first, one, _), (_, two, _) = started
     assert one != two
     assert one.parent == two.parent == Path("logs/runs/gru-python_docs")
-    assert read_recipe(one / "recipe.yaml") == first == compose(["model=gru", "seed=3"])
+    composed = compose(["model=gru", "seed=3", "trainer.micro_batches=1"])  # auto: one device
+    assert read_recipe(one / "recipe.yaml") == first == composed
     assert not (tmp_path / "outputs").exists()
 
 
@@ -126,7 +127,7 @@ def test_a_folder_that_holds_something_is_not_taken(started, capsys):
 
 
 def test_run_starts_a_frozen_recipe_as_it_stands(started, tmp_path):
-    recipe = compose(["model=lstm", "seed=9"])
+    recipe = compose(["model=lstm", "seed=9", "trainer.micro_batches=3"])
     write_recipe(recipe, tmp_path)
 
     assert main(["run", "recipe.yaml", "--folder", "job"]) == 0

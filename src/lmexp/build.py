@@ -19,6 +19,7 @@ def build_data(recipe: Recipe, tokenizer: Any, allow_targets: Sequence[str] = ()
         allow_targets: packages of the user's own.
     """
     section = dict(recipe["data"])
+    parts = recipe["trainer"]["micro_batches"]
     corpus = build(section.pop("corpus"), allow_targets, root=section["root"])
     return build(
         section,
@@ -26,7 +27,7 @@ def build_data(recipe: Recipe, tokenizer: Any, allow_targets: Sequence[str] = ()
         corpus=corpus,
         tokenizer=tokenizer,
         seed=recipe["seed"],
-        micro_batches=recipe["trainer"]["micro_batches"],
+        micro_batches=1 if parts == "auto" else parts,  # for one process, until a run begins
         evaluation=build(recipe["eval"], allow_targets),
     )
 

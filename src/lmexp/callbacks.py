@@ -11,7 +11,7 @@ import torch
 from lightning import Callback
 
 from lmexp.batch import TrainStep
-from lmexp.record import Record
+from lmexp.record import NoRecord, Record
 from lmexp.tasks.base import Sample, Task
 from lmexp.tasks.causal_lm import ScoredText
 
@@ -81,7 +81,7 @@ class Recorder(Callback):
 
     def __init__(
         self,
-        record: Record,
+        record: Record | NoRecord,
         progress: ShowsProgress,
         segments: Segments,
         *,

@@ -51,8 +51,16 @@ def has_bf16_instructions() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def choose(accelerator: Accelerator, devices: int | str, precision: Precision) -> Hardware:
+def choose(
+    accelerator: Accelerator, devices: int | str, precision: Precision, *, uses_all: bool = False
+) -> Hardware:
     """Resolve `auto`, and refuse what this machine does not have.
+
+    Args:
+        accelerator: auto takes a GPU where there is one.
+        devices: of this machine.
+        precision: auto takes 16 bits where the device multiplies them.
+        uses_all: devices=auto means all GPUs, not one.
 
     Raises:
         ValueError: an accelerator, a number of devices or a precision that is not there.
@@ -70,20 +78,19 @@ def choose(accelerator: Accelerator, devices: int | str, precision: Precision) -
             f"trainer.accelerator=mps, and torch {torch.__version__} finds no Apple GPU here: "
             "use trainer=auto or trainer=cpu"
         )
-    count = 1 if devices == "auto" else int(devices)
+    every = found if uses_all and accelerator == "gpu" else 1
+    count = every if devices == "auto" else int(devices)
     if accelerator == "gpu" and count > found:
         raise ValueError(
             f"trainer.devices={count}, and torch finds {found} CUDA devices: "
             f"write trainer.devices={found}"
         )
-    if count > 1:
-        raise ValueError(
-            f"trainer.devices={count}: training on several devices is not built yet; "
-            "write trainer.devices=1"
-        )
+    if accelerator == "mps" and count > 1:
+        raise ValueError(f"trainer.devices={count}, and there is one Apple GPU: write 1")
     chosen, why = _choose_precision(accelerator, precision)
     name = torch.cuda.get_device_name(0) if accelerator == "gpu" else accelerator
-    others = f", {found - 1} more left idle" if accelerator == "gpu" and found > 1 else ""
+    idle = found - count
+    others = f", {idle} more left idle: trainer=ddp" if accelerator == "gpu" and idle > 0 else ""
     kind = {"gpu": "cuda"}.get(accelerator, accelerator)
     return Hardware(kind, count, chosen, f"{count} x {name}{others}; {chosen}: {why}")
 

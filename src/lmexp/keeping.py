@@ -11,6 +11,7 @@ from lightning import Callback
 from lmexp.atomic import fill_atomically
 from lmexp.callbacks import Recorder, Segments
 from lmexp.checkpoint import kept_by_step, rotate, step_name
+from lmexp.ranks import Ranks
 from lmexp.stopping import Signals, Stopper, Terminated
 from lmexp.tasks.base import NonFiniteError
 
@@ -43,6 +44,7 @@ class Keeper(Callback):
         stopper: Stopper,
         segments: Segments,
         signals: Signals,
+        ranks: Ranks,
     ) -> None:
         self.folder = folder / "checkpoints"
         self.contents = contents
@@ -52,7 +54,7 @@ class Keeper(Callback):
         self.resumed_from = resumed_from
         self.kept: list[tuple[float, str]] = []  # best first
         self._recorder, self._stopper = recorder, stopper
-        self._segments, self._signals = segments, signals
+        self._segments, self._signals, self._ranks = segments, signals, ranks
         self._validation_is_due = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -79,7 +81,9 @@ class Keeper(Callback):
         self._begin(task.steps_done)
 
     def _begin(self, step: int) -> None:
-        self._mend(step)
+        self._ranks.gathered(None)  # all have read the checkpoint: files may change
+        if self._ranks.is_first:
+            self._mend(step)
         self._signals.install()  # Lightning has put its own in the way
         self._signals.waits_for_step = True
 
@@ -110,7 +114,7 @@ class Keeper(Callback):
     ) -> None:
         """Save every so many steps; where a validation follows, after it."""
         follows = self._segments.ends_at(task.steps_done)
-        if self._signals.received is not None:
+        if task.ballot.signal is not None:
             self._end(trainer, task, validation_is_due=follows)
         if self.every is not None and task.steps_done % self.every == 0 and not follows:
             self.save(trainer, task)
@@ -125,7 +129,8 @@ class Keeper(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """A signal during a validation ends it; the run goes on with it when it is resumed."""
-        if self._signals.received is not None:
+        task.vote()
+        if task.ballot.signal is not None:
             task.put_weights_back()
             self._end(trainer, task, validation_is_due=True)
 
@@ -146,12 +151,18 @@ class Keeper(Callback):
         ranked = sorted([*self.kept, (value, best)])
         self.kept, dropped = ranked[: self.keep_best], ranked[self.keep_best :]
         self.save(trainer, task)
+        if self._ranks.is_first:
+            self._keep_best(best, [old for _, old in dropped])
+
+    def _keep_best(self, name: str, dropped: list[str]) -> None:
+        """Name the checkpoint just saved as one of the best, if it is; delete those that were."""
         last = self.folder / "last.ckpt"
-        if (value, best) in self.kept:
-            self._link(last, best)
-            if self.kept[0] == (value, best):
+        names = [kept for _, kept in self.kept]
+        if name in names:
+            self._link(last, name)
+            if names[0] == name:
                 self._link(last, "best.ckpt")
-        for _, old in dropped:
+        for old in dropped:
             (self.folder / old).unlink(missing_ok=True)
 
     def _link(self, file: Path, name: str) -> None:
@@ -168,18 +179,18 @@ class Keeper(Callback):
         fill_atomically(self.folder / name, write)
 
     def _end(self, trainer: lightning.Trainer, task: Any, *, validation_is_due: bool) -> None:
-        assert self._signals.received is not None
         self._validation_is_due = validation_is_due
         self.save(trainer, task)
-        raise Terminated(self._signals.received)
+        raise Terminated(task.ballot.signal)
 
     def save(self, trainer: lightning.Trainer, task: Any) -> None:
         """Write last.ckpt; the one before becomes previous.ckpt, the oldest goes."""
         began = time.perf_counter()
-        trainer.save_checkpoint(self.folder / "newest.ckpt")
-        rotate(self.folder)
+        trainer.save_checkpoint(self.folder / "newest.ckpt")  # written by the first rank
         self.resumed_from = None  # its name is another file's now
-        self._keep_newest(self.folder / "last.ckpt", task.steps_done)
+        if self._ranks.is_first:
+            rotate(self.folder)
+            self._keep_newest(self.folder / "last.ckpt", task.steps_done)
         self._recorder.leave_out(time.perf_counter() - began)
 
     def _keep_newest(self, file: Path, step: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from lmexp import models
 from lmexp.check import check
 from lmexp.errors import Parser, run_command
+from lmexp.launch_ranks import RENDEZVOUS, die_with_parent, run_ranks
 from lmexp.origins import Origins, of_file
 from lmexp.recipe import Composition, composition, conf_dir, show
 from lmexp.resume import resumed
@@ -126,6 +127,11 @@ def _new_folder(composed: Composition) -> Path:
 
 def main(args: argparse.Namespace) -> int:
     """Command `run`: a frozen recipe as it stands."""
+    if RENDEZVOUS in os.environ:  # one of several processes: all else was done by run_ranks' caller
+        die_with_parent()
+        from lmexp.train import run as run_recipe
+
+        return run_recipe(read_recipe(args.recipe), args.recipe, allow_targets=args.allow_targets)
     recipe = read_recipe(args.recipe)
     chosen: Path | None = args.folder
 
@@ -133,7 +139,7 @@ def main(args: argparse.Namespace) -> int:
         if chosen is None:
             return claim(RUNS / (recipe.get("name") or "run"))
         chosen.mkdir(parents=True, exist_ok=True)
-        if (chosen / "metrics.jsonl").exists() and "LOCAL_RANK" not in os.environ:
+        if (chosen / "metrics.jsonl").exists():
             raise FileExistsError(
                 f"{chosen} holds a run already: go on with it by python train.py resume={chosen}"
             )
@@ -160,10 +166,13 @@ def _start(
     with held(folder):
         before = signal.signal(signal.SIGTERM, _end_at_once)
         try:
-            from lmexp.trial import build_sizes
+            from lmexp.trial import build_sizes, resolve_devices
 
             build_sizes(recipe, allow_targets, origins)
+            devices = resolve_devices(recipe)
             write_recipe(recipe, folder)
+            if devices > 1:
+                return run_ranks(folder, devices, allow_targets)
             from lmexp.train import run as run_recipe
 
             return run_recipe(recipe, folder, allow_targets=tuple(allow_targets))

@@ -207,6 +207,27 @@ class Record:
         return dict(self._summary)
 
 
+class NoRecord:
+    """Of all ranks but the first."""
+
+    step = -1
+
+    def cut_back(self, step: int) -> None:
+        pass
+
+    def write(self, step: int, values: Mapping[str, float | int | str]) -> None:
+        pass
+
+    def sample(self, step: int, text: str) -> None:
+        pass
+
+    def summary(self, update: Mapping[str, float | int | str | bool | None]) -> None:
+        pass
+
+    def close(self, status: str) -> dict[str, Any]:
+        return {}
+
+
 def _append(path: Path) -> TextIO:
     """Opens for lines that reach the operating system one by one."""
     return path.open("a", buffering=1, encoding="utf-8", newline="\n")

@@ -135,6 +135,19 @@ class Progress:
         self._console.print(escape(text), highlight=False, soft_wrap=True)
 
 
+class NoProgress:
+    """Of all ranks but the first."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        pass
+
+    def update(self, step: int, loss: float, tokens_per_second: float) -> None:
+        pass
+
+
 def print_end(summary: Mapping[str, Any], folder: Path, *, console: Console | None = None) -> None:
     """Prints how a run ended: best value, test figures, speed, a sample, where, what next.
 

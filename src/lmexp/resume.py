@@ -15,7 +15,7 @@ HARMLESS = (
     *(
         f"trainer.{key}"
         for key in (
-            "accelerator", "devices", "precision", "compile", "threads", "max_steps", "max_epochs",
+            "accelerator", "strategy", "devices", "precision", "compile", "threads", "max_steps", "max_epochs",
             "max_time", "validate_every_steps", "checkpoint_every_steps", "log_every_steps",
             "keep_best", "keep_last",
         )

@@ -78,12 +78,29 @@ def _check_batch(data: Mapping[str, Any], trainer: Mapping[str, Any], refuse: Re
             f"try data.batch_tokens={length}",
         )
     rows = _rows(data)
-    if rows < parts:
+    if parts != "auto" and rows < parts:
         refuse(
             "trainer.micro_batches",
             f"trainer.micro_batches={parts}: a step of {rows} sequences cannot be cut into "
             f"{parts} parts; at most {rows}",
         )
+
+
+def share_out(recipe: Mapping[str, Any], ranks: int) -> None:
+    """Resolve trainer.micro_batches=auto, in place: one a rank.
+
+    Raises:
+        ValueError: a step has fewer sequences.
+    """
+    trainer, rows = recipe["trainer"], _rows(recipe["data"])
+    if trainer["micro_batches"] != "auto":
+        return
+    if rows < ranks:
+        raise ValueError(
+            f"{ranks} devices cannot share the {rows} sequences of a step: write "
+            f"trainer.devices={rows} or less, or a larger data.batch_size or data.batch_tokens"
+        )
+    trainer["micro_batches"] = ranks
 
 
 def _rows(data: Mapping[str, Any]) -> int:

@@ -2,11 +2,14 @@
 
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import lightning
 from lightning import Callback
+
+OBEYED = (signal.SIGTERM, signal.SIGINT)
 
 
 class Terminated(Exception):
@@ -30,7 +33,7 @@ class Signals:
 
     def install(self) -> None:
         """Take the two signals over, until restore()."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in OBEYED:
             before = signal.signal(number, self._handle)
             self._before.setdefault(number, before)
 
@@ -44,6 +47,38 @@ class Signals:
         if self.received is not None or not self.waits_for_step:
             raise Terminated(number)
         self.received = number
+
+
+class Ballot:
+    """What the ranks agree on in every step: a signal that any of them received, the first's clock.
+
+    Args:
+        signals: of this process.
+        time_is_over: asked on the first rank.
+        is_first: whether this is it.
+    """
+
+    def __init__(
+        self, signals: Signals, time_is_over: Callable[[], bool], *, is_first: bool
+    ) -> None:
+        self.signal: int | None = None
+        self.time_is_over = False
+        self._signals, self._look = signals, time_is_over
+        self._is_first = is_first
+
+    def cast(self) -> list[float]:
+        """This rank's votes."""
+        received = self._signals.received
+        numbers = [float(received == number) for number in OBEYED]
+        return [*numbers, float(self._is_first and self._look())]
+
+    def count(self, votes: list[float]) -> None:
+        """The votes of all; SIGTERM goes before SIGINT."""
+        *numbers, time_is_over = votes
+        for number, ranks in zip(OBEYED, numbers, strict=True):
+            if ranks and self.signal is None:
+                self.signal = number
+        self.time_is_over = bool(time_is_over)
 
 
 class Stopper(Callback):
@@ -90,19 +125,23 @@ class Stopper(Callback):
     def on_train_start(self, trainer: lightning.Trainer, task: Any) -> None:
         """A run that was killed after its end has nothing left but the test."""
         if self._had_ended or task.steps_done >= self.total_steps:
-            self._look_at_the_clock(trainer, task.steps_done)
+            self._look_at_the_end(trainer, task.steps_done, self.is_late())
         self._look_at_patience(trainer)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, task: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop at the last step or when the time is over."""
-        self._look_at_the_clock(trainer, task.steps_done)
+        self._look_at_the_end(trainer, task.steps_done, task.ballot.time_is_over)
 
-    def _look_at_the_clock(self, trainer: lightning.Trainer, step: int) -> None:
+    def is_late(self) -> bool:
+        """Whether max_time is over by this process's clock."""
+        return self.max_seconds is not None and self.seconds > self.max_seconds
+
+    def _look_at_the_end(self, trainer: lightning.Trainer, step: int, is_late: bool) -> None:
         if step >= self.total_steps:
             self._stop(trainer, f"all {self.total_steps:,} steps are done")
-        elif self.max_seconds is not None and self.seconds > self.max_seconds:
+        elif is_late:
             self._stop(trainer, f"trainer.max_time is over after step {step:,}")
 
     def validated(self, value: float) -> bool:

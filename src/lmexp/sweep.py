@@ -1,10 +1,8 @@
 """Sweeps: every combination checked first, then each run in a process of its own, one at a time."""
 
-import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -15,11 +13,12 @@ from typing import Any, NamedTuple
 
 from lmexp.atomic import write_atomically
 from lmexp.check import check
+from lmexp.forwarding import Forwarder
+from lmexp.launch_ranks import OF_A_LAUNCHER
 from lmexp.recipe import Composition, composition, expand
 from lmexp.run_folder import RECIPE, claim, claim_named, write_recipe
 
 SWEEPS = Path("logs", "sweeps")
-OF_ANOTHER_LAUNCHER = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ class Manifest:
 
 def _run_all(manifest: Manifest, allow_targets: Sequence[Sequence[str]]) -> int:
     """Run the jobs in order; 0, or 128 + n after signal n, which ends the sweep."""
-    signals = _Signals()
+    signals = Forwarder()
     signals.install()
     try:
         for index, (job, allowed) in enumerate(zip(manifest.jobs, allow_targets, strict=True)):
@@ -169,54 +168,14 @@ def _run_all(manifest: Manifest, allow_targets: Sequence[Sequence[str]]) -> int:
     return 0 if signals.received is None else 128 + signals.received
 
 
-class _Signals:
-    """Hands each signal on to the run under way, once.
-
-    Runs are in sessions of their own: of Ctrl-C, which a terminal sends to everybody in the
-    sweep's group, a run would see two, and a second one makes it quit without saving.
-    """
-
-    def __init__(self) -> None:
-        self.received: int | None = None  # the first one
-        self._process: subprocess.Popen[bytes] | None = None
-        self._waiting: list[int] = []
-        self._before: dict[int, Any] = {}
-
-    def install(self) -> None:
-        """Take them over, until restore(); nohup stays in force."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._handle)
-
-    def restore(self) -> None:
-        """Give the signals back to who had them."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def send_to(self, process: "subprocess.Popen[bytes] | None") -> None:
-        """From now on, and what came while it was being started; None: to nobody, they wait."""
-        self._process = process
-        self._send()
-
-    def _handle(self, number: int, frame: Any) -> None:
-        self.received = self.received or number
-        self._waiting.append(number)
-        self._send()
-
-    def _send(self) -> None:
-        while self._process is not None and self._waiting:
-            with contextlib.suppress(IndexError):  # another signal came, and was sent, meanwhile
-                number = self._waiting.pop(0)
-                # a run knows no SIGHUP: to it a closed terminal is an end like any other
-                self._process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
-
-
-def _run_one(manifest: Manifest, job: Job, allow_targets: Sequence[str], signals: _Signals) -> None:
+def _run_one(
+    manifest: Manifest, job: Job, allow_targets: Sequence[str], signals: Forwarder
+) -> None:
     folder = manifest.folder / job.folder
     flags = [part for package in allow_targets for part in ("--allow-targets", package)]
     command = [sys.executable, "-m", "lmexp", "run", str(folder / RECIPE)]
     command += ["--folder", str(folder), *flags]
-    environment = {k: v for k, v in os.environ.items() if k not in OF_ANOTHER_LAUNCHER}
+    environment = {k: v for k, v in os.environ.items() if k not in OF_A_LAUNCHER}
     job.status = "running"
     manifest.write()
     began = time.perf_counter()
@@ -224,7 +183,7 @@ def _run_one(manifest: Manifest, job: Job, allow_targets: Sequence[str], signals
         process = subprocess.Popen(command, stderr=stderr, env=environment, start_new_session=True)
         signals.send_to(process)
         job.return_code = process.wait()
-        signals.send_to(None)
+        signals.send_to()
     job.seconds = round(time.perf_counter() - began, 3)
     job.status = "failed" if job.return_code else "finished"
     if job.return_code:

@@ -2,46 +2,25 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lmexp import checkpoint as checkpoints
-from lmexp import tokenizers
-from lmexp.build import build_data, build_task
 from lmexp.callbacks import Recorder, Segments
 from lmexp.cpu import cure_allocator
 from lmexp.errors import say
-from lmexp.hardware import Hardware, choose, expected_seconds, peak_flops
+from lmexp.hardware import peak_flops
 from lmexp.keeping import Keeper
 from lmexp.networks.flops import flops_per_token
-from lmexp.record import Record, environment, write_environment
-from lmexp.record_files import SUMMARY, read_summary
-from lmexp.report import Progress, duration, print_end, print_start
-from lmexp.run_folder import RECIPE
-from lmexp.stopping import Signals, Stopper, Terminated
+from lmexp.parts import Parts, Recipe, assemble, start_facts, use_hardware
+from lmexp.ranks import Ranks, is_lost, join, leave
+from lmexp.record import NoRecord, Record, environment, write_environment
+from lmexp.record_files import SUMMARY
+from lmexp.report import NoProgress, Progress, print_end, print_start
+from lmexp.stopping import Ballot, Signals, Stopper, Terminated
 from lmexp.targets import build
 from lmexp.tasks.base import NonFiniteError
-from lmexp.trainer import TrainerSettings, build_trainer, max_seconds
-
-Recipe = Mapping[str, Any]
-
-
-@dataclass
-class Parts:
-    """All that a run is made of."""
-
-    recipe: Recipe
-    folder: Path
-    settings: TrainerSettings
-    hardware: Hardware
-    data: Any
-    task: Any
-    total_steps: int
-    saved: Path | None  # the checkpoint that is gone on from
-    validation_is_due: bool
+from lmexp.trainer import build_trainer, max_seconds
 
 
 def run(recipe: Recipe, folder: Path, *, allow_targets: Sequence[str] = ()) -> int:
@@ -58,112 +37,89 @@ def run(recipe: Recipe, folder: Path, *, allow_targets: Sequence[str] = ()) -> i
     signals = Signals()
     signals.install()
     try:
-        parts = _build(recipe, folder, tuple(allow_targets))
-        record = Record(folder, [build(recipe["logger"], tuple(allow_targets))], recipe)
+        cure_allocator()
+        ranks = join(use_hardware(build(recipe["trainer"], tuple(allow_targets))).accelerator)
         try:
-            return _train(parts, record, signals)
-        except BaseException:
-            with contextlib.suppress(OSError):  # a full disk may be what ended the run
-                record.close("failed")  # unless it was closed with another status before
-            raise
+            parts = assemble(recipe, folder, tuple(allow_targets), ranks)
+            status = _recorded(parts, _record(parts, allow_targets), signals)
+            _end_together(ranks, signals)
+            return status
+        finally:
+            leave()
     except Terminated as ending:
-        has_begun = (folder / SUMMARY).exists()
-        then = (
-            f"go on with python train.py resume={folder}" if has_begun else "nothing had begun yet"
-        )
-        say(f"{ending}: {then}")
+        say(f"{ending}: {_what_now(folder)}")
         return 128 + ending.number
+    except RuntimeError as error:
+        if not is_lost(error):
+            raise
+        say(f"another process of this run has ended: {_what_now(folder)}")
+        return 1
     finally:
         signals.restore()
 
 
-def _build(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...]) -> Parts:
-    settings = build(recipe["trainer"], allow_targets)
-    hardware = choose(settings.accelerator, settings.devices, settings.precision)
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    cure_allocator()
-    (folder / "checkpoints").mkdir(exist_ok=True)
-    path = checkpoints.newest_good(folder, warn=say)
-    saved = checkpoints.read(path) if path is not None else None
-    if saved is None and read_summary(folder).get("status") == "finished":
-        raise ValueError(
-            f"{folder} is finished and has lost its checkpoints: bring one back into checkpoints/, "
-            "or begin another run without resume="
-        )
-    if saved is not None:
-        _check_same_run(saved, recipe, path)
-    tokenizer = (
-        tokenizers.from_state(saved["tokenizer"])
-        if saved is not None
-        else build(recipe["tokenizer"], allow_targets)
-    )
-    data = build_data(recipe, tokenizer, allow_targets)
-    if "val" not in data.corpus.splits:
-        raise ValueError(
-            "the data has no validation split, which training is steered by: write for example "
-            "data.corpus.val_fraction=0.05"
-        )
-    data.pin_memory = hardware.accelerator == "cuda"
-    began_with = saved["data_hash"] if saved is not None else None
-    data.prepare(fit=saved is None, splits=data.corpus.splits, data_hash=began_with, announce=say)
-    tokenizers.save(data.tokenizer, folder / "tokenizer.json")
-    total_steps = settings.total_steps(data.steps_per_epoch)
-    task = build_task(recipe, data.vocab, total_steps, allow_targets)
-    task.nominal_tokens = data.tokens_per_step
-    if settings.compile:
-        _compile(task.network)
-    done = saved["training"]["steps_done"] if saved is not None else 0
-    data.start_at(divmod(done, data.steps_per_epoch))
-    task.steps_done = done
-    due = bool(saved is not None and saved["validation_is_due"])
-    return Parts(recipe, folder, settings, hardware, data, task, total_steps, path, due)
+def _what_now(folder: Path) -> str:
+    has_begun = (folder / SUMMARY).exists()
+    return f"go on with python train.py resume={folder}" if has_begun else "nothing had begun yet"
 
 
-def _check_same_run(saved: Mapping[str, Any], recipe: Recipe, path: Path | None) -> None:
-    """A checkpoint that was copied in is refused before it is loaded."""
-    if "averaged" in saved:
-        raise ValueError(
-            f"{path} is an average of steps {', '.join(map(str, saved['averaged']))}, without an "
-            "optimizer's state: no training goes on from it; put the run's own checkpoint back"
-        )
-    had = saved["recipe"]
-    for name in ("model", "task", "tokenizer", "optimizer", "schedule", "seed"):
-        if had.get(name) != recipe[name]:
-            raise ValueError(
-                f"{path} is of another run: its recipe has {name}={had.get(name)}, and "
-                f"{RECIPE} beside it has {name}={recipe[name]}: put the run's own checkpoint back"
-            )
+def _record(parts: Parts, allow_targets: Sequence[str]) -> Record | NoRecord:
+    if not parts.ranks.is_first:
+        return NoRecord()
+    mirror = build(parts.recipe["logger"], tuple(allow_targets))
+    return Record(parts.folder, [mirror], parts.recipe)
 
 
-def _compile(network: Any) -> None:
-    """All ways into the network that training and evaluation take."""
-    for name in ("hidden", "hidden_carried"):
-        if hasattr(network, name):
-            setattr(network, name, torch.compile(getattr(network, name)))
+def _recorded(parts: Parts, record: Record | NoRecord, signals: Signals) -> int:
+    """Train; however it ends, the record says so."""
+    try:
+        return _train(parts, record, signals)
+    except Terminated as ending:
+        record.close("stopped")
+        if parts.task.ballot.signal is None:
+            raise  # the others do not know
+        if parts.ranks.is_first:
+            say(f"{ending}: {_what_now(parts.folder)}")
+        return 128 + ending.number
+    except BaseException:
+        with contextlib.suppress(OSError):  # a full disk may be what ended the run
+            record.close("failed")  # unless it was closed with another status before
+        raise
 
 
-def _train(parts: Parts, record: Record, signals: Signals) -> int:
+def _end_together(ranks: Ranks, signals: Signals) -> None:
+    """Wait for the first rank, which may have files to close: who ends early seems to have failed.
+
+    A signal is obeyed at once: nothing is left to be saved.
+    """
+    signals.waits_for_step = False
+    if ranks.is_first:
+        ranks.arrive("the end")
+    ranks.wait("the end", count=1)
+
+
+def _train(parts: Parts, record: Record | NoRecord, signals: Signals) -> int:
     """Fit and test, each from where an earlier session left it."""
-    if record.step > parts.task.steps_done == 0:
-        say(f"{parts.folder} holds no checkpoint yet: the run begins anew")
-    record.cut_back(parts.task.steps_done)
-    facts = parts.data.facts()
-    write_environment(parts.folder, environment(seed=parts.recipe["seed"], data=facts))
     cost = _cost(parts)
-    record.summary(cost)
-    print_start(_start_facts(parts, facts, cost))
-    progress = Progress(parts.total_steps, first_step=parts.task.steps_done)
+    progress: Progress | NoProgress = NoProgress()
+    if parts.ranks.is_first:
+        progress = _begin(parts, record, cost)
     recorder, keeper, stopper, segments = _callbacks(parts, record, progress, signals, cost)
     trainer = build_trainer(
-        parts.hardware, [recorder, keeper, stopper], validates_first=parts.validation_is_due
+        parts.hardware,
+        [recorder, keeper, stopper],
+        parts.ranks,
+        validates_first=parts.validation_is_due,
     )
+    parts.ranks.arrive("at the start")
+    parts.ranks.wait("at the start")
     try:
         with progress:
             trainer.fit(parts.task, segments, parts.data.val_dataloader(), ckpt_path=parts.saved)
         signals.waits_for_step = False
-        if signals.received is not None:  # after the last step, while it was validated or saved
-            raise Terminated(signals.received)
+        parts.task.vote()
+        if parts.task.ballot.signal is not None:  # while the last step was validated or saved
+            raise Terminated(parts.task.ballot.signal)
         summary = _test(parts, trainer, recorder)
     except NonFiniteError as error:
         last = parts.folder / "checkpoints" / "last.ckpt"
@@ -171,29 +127,46 @@ def _train(parts: Parts, record: Record, signals: Signals) -> int:
         advice = ["a lower optimizer.lr", "task.clip_norm=1.0"]
         if parts.hardware.precision != "32-true":
             advice.append("trainer.precision=32-true")
-        say(f"{error}: no checkpoint was overwritten, {kept}; try {' or '.join(advice)}")
+        if parts.ranks.is_first:
+            say(f"{error}: no checkpoint was overwritten, {kept}; try {' or '.join(advice)}")
         record.close("failed")
         return 1
-    except Terminated:
-        record.close("stopped")
-        raise
     record.summary({**summary, "stopped_because": stopper.reason})
-    print_end(record.close("finished"), parts.folder)
+    ended = record.close("finished")
+    if parts.ranks.is_first:
+        print_end(ended, parts.folder)
     return 0
+
+
+def _begin(parts: Parts, record: Record | NoRecord, cost: Mapping[str, float]) -> Progress:
+    """Cut the record back to the checkpoint, write down what this session runs on, say so."""
+    if record.step > parts.task.steps_done == 0:
+        say(f"{parts.folder} holds no checkpoint yet: the run begins anew")
+    record.cut_back(parts.task.steps_done)
+    facts = parts.data.facts()
+    write_environment(parts.folder, environment(seed=parts.recipe["seed"], data=facts))
+    record.summary(cost)
+    print_start(start_facts(parts, facts, cost))
+    return Progress(parts.total_steps, first_step=parts.task.steps_done)
 
 
 def _cost(parts: Parts) -> dict[str, float]:
     parameters = sum(parameter.numel() for parameter in parts.task.network.parameters())
     flops = flops_per_token(parts.task.network, parts.data.row_length)
+    peak = peak_flops(parts.hardware) if parts.ranks.is_first else 1.0  # which no record sees
     return {
         "parameters": parameters,
         "flops_per_token": flops,
-        "peak_flops": peak_flops(parts.hardware),
+        "peak_flops": parts.ranks.world_size * peak,
     }
 
 
 def _callbacks(
-    parts: Parts, record: Record, progress: Progress, signals: Signals, cost: Mapping[str, float]
+    parts: Parts,
+    record: Record | NoRecord,
+    progress: Progress | NoProgress,
+    signals: Signals,
+    cost: Mapping[str, float],
 ) -> tuple[Recorder, Keeper, Stopper, Segments]:
     settings = parts.settings
     segments = Segments(
@@ -214,6 +187,7 @@ def _callbacks(
     )
     limit = max_seconds(settings.max_time) if settings.max_time is not None else None
     stopper = Stopper(parts.total_steps, limit, settings.patience)
+    parts.task.ballot = Ballot(signals, stopper.is_late, is_first=parts.ranks.is_first)
     keeper = Keeper(
         parts.folder,
         {
@@ -229,37 +203,9 @@ def _callbacks(
         stopper=stopper,
         segments=segments,
         signals=signals,
+        ranks=parts.ranks,
     )
     return recorder, keeper, stopper, segments
-
-
-def _start_facts(parts: Parts, facts: Mapping[str, Any], cost: Mapping[str, float]) -> Any:
-    epochs = parts.total_steps / parts.data.steps_per_epoch
-    train = facts["train"]
-    splits = parts.data.corpus.splits
-    dropped = {split: facts[split]["dropped"] for split in splits if facts[split]["dropped"]}
-    shared = {split: facts[split]["lines_in_train"] for split in splits if split != "train"}
-    left = (parts.total_steps - parts.task.steps_done) * parts.data.tokens_per_step
-    seconds = expected_seconds(left * cost["flops_per_token"], cost["peak_flops"])
-    lines = {
-        "run": str(parts.folder),
-        "goes on after": f"step {parts.task.steps_done:,}" if parts.saved is not None else None,
-        "model": f"{parts.recipe['model']['_target_']}, {cost['parameters']:,} parameters",
-        "task": parts.recipe["task"]["_target_"],
-        "data": f"{facts['source']}: {train['tokens']:,} tokens to train on",
-        "dropped or changed": dropped or "nothing",
-        "lines also in train": shared,
-        "tokenizer": f"{facts['vocab_size']:,} ids",
-        "padding": f"{facts['padding']:.1%}; {facts['padding_of_random_batches']:.1%} in random "
-        "batches"
-        if "padding" in facts
-        else None,
-        "steps": f"{parts.total_steps:,} of {parts.data.tokens_per_step:,} tokens: "
-        f"{epochs:.2f} epochs",
-        "time": f"{duration(seconds)} of training, a rough estimate",
-        "hardware": f"{parts.hardware.reason}; {torch.get_num_threads()} threads",
-    }
-    return {name: line for name, line in lines.items() if line is not None}
 
 
 def _test(parts: Parts, trainer: Any, recorder: Recorder) -> dict[str, Any]:

@@ -9,11 +9,15 @@ from typing import Annotated, Literal
 import lightning
 from annotated_types import Ge, Gt
 from lightning import Callback
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 
 from lmexp.checkpoint import SafeCheckpointIO
 from lmexp.hardware import Accelerator, Hardware, Precision
+from lmexp.ranks import Ranks
 
 Count = Annotated[int, Gt(0)]
+Strategy = Literal["auto", "ddp"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,8 @@ class TrainerSettings:
 
     Args:
         accelerator: auto takes a GPU where there is one.
-        devices: auto, or how many.
+        strategy: one process, or ddp: one a device, each with the whole network.
+        devices: of each machine; auto: one, and with ddp all of its GPUs.
         precision: auto takes bf16-mixed where the device has bfloat16 instructions.
         compile: torch.compile the network's forward pass.
         threads: of torch on the CPU; null leaves torch's default.
@@ -30,7 +35,8 @@ class TrainerSettings:
         max_epochs: passes over the training split; null where max_steps decides.
         max_time: "HH:MM:SS" or "DD:HH:MM:SS"; the run ends at the first step after it, having
             validated and saved; null for no limit.
-        micro_batches: pieces into which an optimizer step is cut, over all ranks.
+        micro_batches: pieces into which an optimizer step is cut, over all ranks; auto, one a
+            rank, is resolved when the run begins and then belongs to it.
         validate_every_steps: null validates once an epoch.
         checkpoint_every_steps: null saves after every validation only.
         log_every_steps: steps between two lines of metrics.jsonl.
@@ -40,6 +46,7 @@ class TrainerSettings:
     """
 
     accelerator: Accelerator
+    strategy: Strategy
     devices: Literal["auto"] | Count
     precision: Precision
     compile: bool
@@ -47,7 +54,7 @@ class TrainerSettings:
     max_steps: Count | None
     max_epochs: Count | None
     max_time: str | None
-    micro_batches: Count
+    micro_batches: Literal["auto"] | Count
     validate_every_steps: Count | None
     checkpoint_every_steps: Count | None
     log_every_steps: Count
@@ -89,8 +96,19 @@ def max_seconds(text: str) -> int:
     return sum(int(part) * unit for part, unit in zip(parts, units, strict=True))
 
 
+class Replicas(DDPStrategy):
+    """Lightning's DDP without torch's wrapper: the task adds the gradients up (gradient_sum)."""
+
+    def configure_ddp(self) -> None:
+        """Nothing is wrapped."""
+
+
 def build_trainer(
-    hardware: Hardware, callbacks: Sequence[Callback], *, validates_first: bool = False
+    hardware: Hardware,
+    callbacks: Sequence[Callback],
+    ranks: Ranks,
+    *,
+    validates_first: bool = False,
 ) -> lightning.Trainer:
     """A Trainer that leaves saving, logging and progress to the given callbacks.
 
@@ -100,14 +118,19 @@ def build_trainer(
     Args:
         hardware: from choose().
         callbacks: in the order in which they are called.
+        ranks: this process and the others.
         validates_first: make up for the validation that an earlier session was stopped in, as
             Lightning's check of all validation batches before training.
     """
     _quiet()
     accelerator = {"cuda": "gpu"}.get(hardware.accelerator, hardware.accelerator)
+    is_alone = ranks.world_size == 1
+    environment = [] if is_alone else [TorchElasticEnvironment()]
     return lightning.Trainer(
         accelerator=accelerator,
-        devices=hardware.devices,
+        strategy="auto" if is_alone else Replicas(),
+        devices=ranks.local_world_size,
+        num_nodes=ranks.world_size // ranks.local_world_size,
         precision=hardware.precision,  # type: ignore[arg-type]  # a str that choose() checked
         max_epochs=-1,
         num_sanity_val_steps=-1 if validates_first else 0,
@@ -118,7 +141,7 @@ def build_trainer(
         use_distributed_sampler=False,
         inference_mode=False,
         callbacks=list(callbacks),
-        plugins=[SafeCheckpointIO()],
+        plugins=[SafeCheckpointIO(), *environment],
     )
 
 

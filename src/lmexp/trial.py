@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lmexp.origins import COMMAND_LINE, Origins
+from lmexp.rules import share_out
 from lmexp.targets import build
 
 
@@ -19,6 +20,21 @@ def build_sizes(recipe: Mapping[str, Any], allow_targets: Sequence[str], origins
     for name in ("tokenizer", "model"):
         _try(name, recipe[name], allow_targets, origins)
     _try("optimizer", recipe["optimizer"], allow_targets, origins, params=_few_parameters())
+
+
+def resolve_devices(recipe: Mapping[str, Any]) -> int:
+    """The devices of this machine that the run takes; trainer.micro_batches=auto becomes as many.
+
+    Raises:
+        ValueError: they are not there, or a step has fewer rows.
+    """
+    from lmexp.hardware import choose
+
+    trainer = recipe["trainer"]
+    asked = trainer["accelerator"], trainer["devices"], trainer["precision"]
+    chosen = choose(*asked, uses_all=trainer["strategy"] == "ddp")
+    share_out(recipe, chosen.devices)
+    return chosen.devices
 
 
 def _try(

@@ -4,6 +4,7 @@ Shapes: B sources, S tokens of the longest.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -27,6 +28,7 @@ def translate(
     *,
     batch_tokens: int,
     forbidden_ids: Sequence[int] = NEVER_TEXT,
+    share: tuple[int, int] = (0, 1),
 ) -> list[list[Hypothesis]]:
     """The best texts of each source, in the order of the sources.
 
@@ -37,9 +39,13 @@ def translate(
         batch_tokens: of the sources of a batch, padding included, times the beam's size. Changes
             no text but by rounding.
         forbidden_ids: never chosen.
+        share: number, and of how many, of the batches that are translated here: the sources of the
+            others get no text.
     """
     found: list[list[Hypothesis]] = [[] for _ in sources]
-    for rows in _batches([len(source) for source in sources], batch_tokens // beam.size):
+    batches = _batches([len(source) for source in sources], batch_tokens // beam.size)
+    first, step = share
+    for rows in itertools.islice(batches, first, None, step):
         texts = _translated(network, [sources[row] for row in rows], beam, forbidden_ids)
         for row, text in zip(rows, texts, strict=True):
             found[row] = text

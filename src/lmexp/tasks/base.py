@@ -8,17 +8,19 @@ and know nothing of tokens.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import lightning
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lmexp.batch import TrainStep
 from lmexp.ema import ParameterAverage
+from lmexp.gradient_sum import GradientSum
 from lmexp.networks.interface import State
 from lmexp.optimizers import fuse, parameter_groups
+from lmexp.ranks import Ranks
 from lmexp.schedules import Schedule
 from lmexp.seeds import seed_torch
 
@@ -42,6 +44,28 @@ class Sample(NamedTuple):
 
 class NonFiniteError(ArithmeticError):
     """The loss or the gradient is NaN or infinite."""
+
+
+class Ballot(Protocol):
+    """What a step's sums carry besides, so that all ranks do the same (stopping.Ballot)."""
+
+    def cast(self) -> list[float]:
+        """What this rank has to say."""
+        ...
+
+    def count(self, votes: list[float]) -> None:
+        """Take the sums over all ranks."""
+        ...
+
+
+class NoBallot:
+    """Nothing to agree on."""
+
+    def cast(self) -> list[float]:
+        return []
+
+    def count(self, votes: list[float]) -> None:
+        pass
 
 
 class Task(lightning.LightningModule):
@@ -77,12 +101,16 @@ class Task(lightning.LightningModule):
         self.clip_norm = clip_norm
         self.average = ParameterAverage(network, ema_decay) if ema_decay is not None else None
         self.nominal_tokens = 1  # predicted tokens of a full step: keeps 16-bit gradients in range
+        self.micro_batches = 1  # of a step, over all ranks
         self.steps_done = 0  # steps of the plan
         self.updates_done = 0  # of them, those that changed the weights
         self.carried: list[State | None] = []  # one a micro-batch, where state is carried
         self.last_sums = Sums(0.0, 0.0, 0)  # of the last step
         self.learning_rate = math.nan
         self.gradient_norm = math.nan
+        self.ranks = Ranks()  # this process alone, unless told otherwise
+        self.ballot: Ballot = NoBallot()
+        self._gradient_sum: GradientSum | None = None  # over several ranks
         self._make_optimizer = optimizer
         self._rescale = 1.0
 
@@ -113,28 +141,44 @@ class Task(lightning.LightningModule):
         """The network may have moved to a device since it was built."""
         if self.average is not None:
             self.average.follow()
+        if self.ranks.world_size > 1 and self._gradient_sum is None:
+            for tensor in (*self.network.parameters(), *self.network.buffers()):
+                self.ranks.broadcast(tensor.detach())  # other machines may round otherwise
+            trained = [p for p in self.network.parameters() if p.requires_grad]
+            self._gradient_sum = GradientSum(trained)
 
     def training_step(self, step: TrainStep, batch_idx: int) -> None:
         """One optimizer step.
 
         Raises:
-            NonFiniteError: before any weight is touched.
+            NonFiniteError: before any weight is touched, on all ranks alike.
         """
         if not step.carries:
             self.carried = [None] * len(step.micro_batches)
         parts = []
         for index, batch in enumerate(step.micro_batches):
-            seed_torch(self.seed, self.steps_done, index)
+            seed_torch(self.seed, self.steps_done, self.ranks.place(index))
             sums, self.carried[index] = self.sums(batch, self.carried[index])
+            if self._gradient_sum is not None and index == len(step.micro_batches) - 1:
+                self._gradient_sum.begin()
             self.manual_backward(sums.objective / self.nominal_tokens)
             parts.append(torch.stack([value.detach().float() for value in sums]))
-        rows = torch.stack(parts).tolist()  # the only wait for the device in a step
-        self.last_sums = Sums(*map(math.fsum, zip(*rows, strict=True)))
+        rows = torch.stack(parts).tolist()  # the only wait for the device in a step of one rank
+        if self._gradient_sum is not None:
+            self._gradient_sum.finish()
+        mine = map(math.fsum, zip(*rows, strict=True))
+        objective, nll, tokens, *votes = self.ranks.total(*mine, *self.ballot.cast())
+        self.last_sums = Sums(objective, nll, tokens)
+        self.ballot.count(votes)
         if not math.isfinite(self.last_sums.objective):
             raise NonFiniteError(f"the loss of step {self.steps_done} is not finite")
         if self.last_sums.tokens:
             self._update()
         self.steps_done += 1
+
+    def vote(self) -> None:
+        """Agree on what the ballot asks, outside of a step; every rank has to come here."""
+        self.ballot.count(self.ranks.total(*self.ballot.cast()))
 
     def _update(self) -> None:
         optimizer = self.optimizers()
@@ -187,10 +231,11 @@ class Task(lightning.LightningModule):
         """Add what Lightning does not know of; leave out its loops and epochs (see Segments)."""
         del checkpoint["loops"], checkpoint["epoch"]
         checkpoint["global_step"] = self.updates_done
+        carried = self.ranks.gathered(_on_cpu(self.carried))  # on the first rank at least
         checkpoint["training"] = {
             "steps_done": self.steps_done,
             "updates_done": self.updates_done,
-            "carried": [state if state is None else list(state) for state in self.carried],
+            "carried": _in_order(carried)[: self.micro_batches],
             "schedule": self.schedule.state() if self.schedule is not None else {},
             "average": self.average.state() if self.average is not None else None,
         }
@@ -199,8 +244,19 @@ class Task(lightning.LightningModule):
         """Go on from on_save_checkpoint's."""
         training = checkpoint["training"]
         self.steps_done, self.updates_done = training["steps_done"], training["updates_done"]
-        self.carried = [state if state is None else tuple(state) for state in training["carried"]]
+        carried = [state if state is None else tuple(state) for state in training["carried"]]
+        empty = [None] * self.ranks.world_size  # of ranks that have nothing left to do in a step
+        self.carried = [*carried, *empty][self.ranks.number :: self.ranks.world_size]
         if self.schedule is not None:
             self.schedule.restore(training["schedule"])
         if self.average is not None:
             self.average.restore(training["average"])
+
+
+def _on_cpu(carried: list[State | None]) -> list[list[Tensor] | None]:
+    return [state if state is None else [part.cpu() for part in state] for state in carried]
+
+
+def _in_order(of_ranks: list[list[list[Tensor] | None]]) -> list[list[Tensor] | None]:
+    """Micro-batches as they stand in the step, from those of each rank (batch_plan.deal)."""
+    return [state for same in zip(*of_ranks, strict=True) for state in same]

@@ -16,6 +16,7 @@ from lmexp.decoding.sampling import Sampling
 from lmexp.losses import NllSum, projected_nll
 from lmexp.metrics import language_model_figures
 from lmexp.networks.interface import CarryingDecoder, Decoder, State, Vocab
+from lmexp.ranks import Ranks
 from lmexp.schedules import Schedule
 from lmexp.seeds import seed_torch
 from lmexp.tasks.base import MakeOptimizer, Sample, Sums, Task
@@ -42,6 +43,11 @@ class EvalSums(NamedTuple):
         """With one more batch's (3,) sums; the totals are float64 and whole numbers."""
         nll, tokens, correct = batch.tolist()
         return EvalSums(self.nll + nll, self.tokens + int(tokens), self.correct + int(correct))
+
+    def over(self, ranks: Ranks) -> "EvalSums":
+        """The sums of all ranks."""
+        nll, tokens, correct = ranks.total(*self)
+        return EvalSums(nll, int(tokens), int(correct))
 
 
 class ScoredText(Protocol):
@@ -204,11 +210,12 @@ class CausalLM(Task):
     on_test_epoch_end = on_validation_epoch_end
 
     def validated(self, store: ScoredText) -> dict[str, float]:
-        """Figures of the validation or test that has just ended."""
+        """Figures of the validation or test that has just ended; every rank has to ask."""
+        sums = self._validation.over(self.ranks)
         return language_model_figures(
-            self._validation.nll,
-            self._validation.tokens,
-            self._validation.correct,
+            sums.nll,
+            sums.tokens,
+            sums.correct,
             store.num_bytes,
             store.num_chars,
             store.num_unk,

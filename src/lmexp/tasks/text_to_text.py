@@ -144,16 +144,24 @@ class TextToText(Task):
         return figures
 
     def outputs(self, data: Any, split: str, rows: Iterable[int], beam: Beam) -> list[str]:
-        """The best text for each of some pairs of a split."""
+        """The best text for each of some pairs of a split, which the ranks share."""
         store = data.store(split)
         sources = [store.source_ids(row) for row in rows]
         was_training = self.network.training
         self.network.eval()
-        found = translate(
-            self.encoder_decoder, sources, beam, batch_tokens=data.evaluation.batch_tokens
+        mine = translate(
+            self.encoder_decoder,
+            sources,
+            beam,
+            batch_tokens=data.evaluation.batch_tokens,
+            share=(self.ranks.number, self.ranks.world_size),
         )
         self.network.train(was_training)
-        return [data.tokenizer.target.decode(texts[0].ids) for texts in found]
+        texts = [data.tokenizer.target.decode(found[0].ids) if found else None for found in mine]
+        everyone = self.ranks.gathered(texts)
+        return [
+            next(text for text in same if text is not None) for same in zip(*everyone, strict=True)
+        ]
 
     def on_validation_start(self) -> None:
         """Begin the sums of this validation, with randomness that is a function of the step."""
@@ -187,11 +195,12 @@ class TextToText(Task):
     on_test_epoch_end = on_validation_epoch_end
 
     def validated(self, store: ScoredText) -> dict[str, float]:
-        """Figures of the validation or test that has just ended, of the targets."""
+        """Figures of the validation or test that has just ended, of the targets; of all ranks."""
+        sums = self._validation.over(self.ranks)
         return language_model_figures(
-            self._validation.nll,
-            self._validation.tokens,
-            self._validation.correct,
+            sums.nll,
+            sums.tokens,
+            sums.correct,
             store.num_bytes,
             store.num_chars,
             store.num_unk,

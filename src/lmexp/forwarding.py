@@ -1,0 +1,52 @@
+"""Signals handed on to the processes that a command has started."""
+
+import contextlib
+import signal
+import subprocess
+from typing import Any
+
+OBEYED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Forwarder:
+    """Hands each signal on to the processes under way, once.
+
+    They are in sessions of their own: of Ctrl-C, which a terminal sends to everybody in the group
+    of the one that started them, they would see two, and a second one makes a run quit without
+    saving.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None  # the first one
+        self._processes: tuple[subprocess.Popen[bytes], ...] = ()
+        self._waiting: list[int] = []
+        self._before: dict[int, Any] = {}
+
+    def install(self) -> None:
+        """Take them over, until restore(); nohup stays in force."""
+        for number in OBEYED:
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._handle)
+
+    def restore(self) -> None:
+        """Give the signals back to who had them."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def send_to(self, *processes: "subprocess.Popen[bytes]") -> None:
+        """From now on, and what came while they were being started; none: signals wait."""
+        self._processes = processes
+        self._send()
+
+    def _handle(self, number: int, frame: Any) -> None:
+        self.received = self.received or number
+        self._waiting.append(number)
+        self._send()
+
+    def _send(self) -> None:
+        while self._processes and self._waiting:
+            with contextlib.suppress(IndexError):  # another signal came, and was sent, meanwhile
+                number = self._waiting.pop(0)
+                for process in self._processes:
+                    # a run knows no SIGHUP: to it a closed terminal is an end like any other
+                    process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)

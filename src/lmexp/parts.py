@@ -1,0 +1,191 @@
+"""All that a run is made of, built from its recipe: data, network, task, and where it goes on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lmexp import checkpoint as checkpoints
+from lmexp import tokenizers
+from lmexp.build import build_data, build_task
+from lmexp.environment import usable_cores
+from lmexp.errors import say
+from lmexp.hardware import Hardware, choose, expected_seconds
+from lmexp.ranks import Ranks, is_among_ranks, local_world_size
+from lmexp.record_files import read_summary
+from lmexp.report import duration
+from lmexp.run_folder import RECIPE
+from lmexp.targets import build
+from lmexp.trainer import TrainerSettings
+
+Recipe = Mapping[str, Any]
+
+
+@dataclass
+class Parts:
+    """All that a run is made of."""
+
+    recipe: Recipe
+    folder: Path
+    settings: TrainerSettings
+    hardware: Hardware
+    data: Any
+    task: Any
+    total_steps: int
+    saved: Path | None  # the checkpoint that is gone on from
+    validation_is_due: bool
+    ranks: Ranks
+
+
+def use_hardware(settings: TrainerSettings) -> Hardware:
+    """What this process trains on, and how many of its kind this machine has.
+
+    Raises:
+        ValueError: this machine does not have it, or the launcher has started another number.
+    """
+    devices = settings.devices
+    if is_among_ranks():
+        started = local_world_size()
+        if devices not in ("auto", started):
+            raise ValueError(
+                f"trainer.devices={devices}, and the launcher has started {started} processes on "
+                f"this machine: write trainer.devices={started}, or leave it out"
+            )
+        devices = started
+    uses_all = settings.strategy == "ddp"
+    hardware = choose(settings.accelerator, devices, settings.precision, uses_all=uses_all)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    elif hardware.accelerator == "cpu" and hardware.devices > 1:
+        torch.set_num_threads(max(1, usable_cores() // hardware.devices))
+    return hardware
+
+
+def assemble(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...], ranks: Ranks) -> Parts:
+    """Build what the recipe names, and find the checkpoint to go on from.
+
+    Raises:
+        ValueError: the folder's checkpoints are damaged or of another run, the data are others than
+            the run began with, or the ranks do not read the same.
+    """
+    settings = build(recipe["trainer"], allow_targets)
+    hardware = use_hardware(settings)
+    announce = say if ranks.is_first else _ignore
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    path = checkpoints.newest_good(folder, warn=announce)
+    saved = checkpoints.read(path) if path is not None else None
+    if saved is None and read_summary(folder).get("status") == "finished":
+        raise ValueError(
+            f"{folder} is finished and has lost its checkpoints: bring one back into checkpoints/, "
+            "or begin another run without resume="
+        )
+    if saved is not None:
+        _check_same_run(saved, recipe, path)
+    tokenizer = (
+        tokenizers.from_state(saved["tokenizer"])
+        if saved is not None
+        else build(recipe["tokenizer"], allow_targets)
+    )
+    data = build_data(recipe, tokenizer, allow_targets)
+    if "val" not in data.corpus.splits:
+        raise ValueError(
+            "the data has no validation split, which training is steered by: write for example "
+            "data.corpus.val_fraction=0.05"
+        )
+    data.pin_memory = hardware.accelerator == "cuda"
+    began_with = saved["data_hash"] if saved is not None else None
+    data.prepare(
+        fit=saved is None, splits=data.corpus.splits, data_hash=began_with, announce=announce
+    )
+    ranks.arrive("prepared")
+    ranks.wait("prepared")  # for as long as it takes
+    _check_same_everywhere(data, path, ranks)
+    if ranks.is_first:
+        tokenizers.save(data.tokenizer, folder / "tokenizer.json")
+    total_steps = settings.total_steps(data.steps_per_epoch)
+    task = build_task(recipe, data.vocab, total_steps, allow_targets)
+    task.nominal_tokens, task.micro_batches = data.tokens_per_step, data.micro_batches
+    task.ranks = ranks
+    if settings.compile:
+        _compile(task.network)
+    done = saved["training"]["steps_done"] if saved is not None else 0
+    data.start_at(divmod(done, data.steps_per_epoch))
+    task.steps_done = done
+    due = bool(saved is not None and saved["validation_is_due"])
+    return Parts(recipe, folder, settings, hardware, data, task, total_steps, path, due, ranks)
+
+
+def _check_same_run(saved: Mapping[str, Any], recipe: Recipe, path: Path | None) -> None:
+    """A checkpoint that was copied in is refused before it is loaded."""
+    if "averaged" in saved:
+        raise ValueError(
+            f"{path} is an average of steps {', '.join(map(str, saved['averaged']))}, without an "
+            "optimizer's state: no training goes on from it; put the run's own checkpoint back"
+        )
+    had = saved["recipe"]
+    for name in ("model", "task", "tokenizer", "optimizer", "schedule", "seed"):
+        if had.get(name) != recipe[name]:
+            raise ValueError(
+                f"{path} is of another run: its recipe has {name}={had.get(name)}, and "
+                f"{RECIPE} beside it has {name}={recipe[name]}: put the run's own checkpoint back"
+            )
+
+
+def _compile(network: Any) -> None:
+    """All ways into the network that training and evaluation take."""
+    for name in ("hidden", "hidden_carried"):
+        if hasattr(network, name):
+            setattr(network, name, torch.compile(getattr(network, name)))
+
+
+def _check_same_everywhere(data: Any, saved: Path | None, ranks: Ranks) -> None:
+    """Machines may see other files under the same names."""
+    mine = {
+        "the data": data.data_hash,
+        "the tokenizer": data.tokenizer.hash(),
+        "the checkpoint": saved.name if saved is not None else "none",
+    }
+    for what, first in ranks.told(mine).items():
+        if mine[what] != first:
+            raise ValueError(
+                f"{what} of rank {ranks.number} is {mine[what][:12]}…, that of rank 0 "
+                f"{first[:12]}…: all machines have to see the same run folder and the same data"
+            )
+
+
+def _ignore(text: str) -> None:
+    """The first rank says it."""
+
+
+def start_facts(
+    parts: Parts, facts: Mapping[str, Any], cost: Mapping[str, float]
+) -> dict[str, Any]:
+    """What a run says of itself before it trains."""
+    epochs = parts.total_steps / parts.data.steps_per_epoch
+    train = facts["train"]
+    splits = parts.data.corpus.splits
+    dropped = {split: facts[split]["dropped"] for split in splits if facts[split]["dropped"]}
+    shared = {split: facts[split]["lines_in_train"] for split in splits if split != "train"}
+    left = (parts.total_steps - parts.task.steps_done) * parts.data.tokens_per_step
+    seconds = expected_seconds(left * cost["flops_per_token"], cost["peak_flops"])
+    lines = {
+        "run": str(parts.folder),
+        "goes on after": f"step {parts.task.steps_done:,}" if parts.saved is not None else None,
+        "model": f"{parts.recipe['model']['_target_']}, {cost['parameters']:,} parameters",
+        "task": parts.recipe["task"]["_target_"],
+        "data": f"{facts['source']}: {train['tokens']:,} tokens to train on",
+        "dropped or changed": dropped or "nothing",
+        "lines also in train": shared,
+        "tokenizer": f"{facts['vocab_size']:,} ids",
+        "padding": f"{facts['padding']:.1%}; {facts['padding_of_random_batches']:.1%} in random "
+        "batches"
+        if "padding" in facts
+        else None,
+        "steps": f"{parts.total_steps:,} of {parts.data.tokens_per_step:,} tokens: "
+        f"{epochs:.2f} epochs",
+        "time": f"{duration(seconds)} of training, a rough estimate",
+        "hardware": f"{parts.hardware.reason}; {torch.get_num_threads()} threads",
+    }
+    return {name: line for name, line in lines.items() if line is not None}

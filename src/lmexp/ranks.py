@@ -1,0 +1,160 @@
+"""The processes that train together: who this one is, and what they tell one another.
+
+They find each other by the variables that torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK,
+LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT). Those that lmexp starts on one machine get a file to
+meet at, RENDEZVOUS, in place of an address: no port can be taken by somebody else.
+"""
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed
+from torch.distributed.rendezvous import rendezvous
+
+T = TypeVar("T")
+RENDEZVOUS = "LMEXP_RENDEZVOUS"
+_LOOK_SECONDS = 0.02  # between two looks of one that waits: a signal is obeyed meanwhile
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that train together; without arguments the only one.
+
+    Args:
+        number: of this one, from 0.
+        world_size: how many there are, on all machines.
+        local_number: among those of this machine.
+        local_world_size: how many this machine has.
+        store: what they all can read and write.
+        device: where sums are formed: of the network's parameters.
+    """
+
+    number: int = 0
+    world_size: int = 1
+    local_number: int = 0
+    local_world_size: int = 1
+    store: Any = field(default=None, compare=False)
+    device: str = "cpu"
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it keeps the record."""
+        return self.number == 0
+
+    def place(self, index: int) -> int:
+        """Of this rank's index-th micro-batch among all of a step (batch_plan.deal)."""
+        return self.number + index * self.world_size
+
+    def total(self, *values: float) -> list[float]:
+        """The sums of each value over all ranks, in float64."""
+        if self.world_size == 1:
+            return list(values)
+        sums = torch.tensor(values, dtype=torch.float64, device=self.device)
+        distributed.all_reduce(sums)
+        totals: list[float] = sums.tolist()
+        return totals
+
+    def gathered(self, mine: T) -> list[T]:
+        """What each rank has, in their order, on all of them."""
+        if self.world_size == 1:
+            return [mine]
+        everyone: list[Any] = [None] * self.world_size
+        distributed.all_gather_object(everyone, mine)
+        return everyone
+
+    def told(self, what: T) -> T:
+        """What the first rank has."""
+        if self.world_size == 1:
+            return what
+        told: list[Any] = [what]
+        distributed.broadcast_object_list(told, src=0)
+        return told[0]  # type: ignore[no-any-return]
+
+    def broadcast(self, tensor: Tensor) -> None:
+        """Give all ranks the first one's values, in place."""
+        if self.world_size > 1:
+            distributed.broadcast(tensor, src=0)
+
+    def arrive(self, place: str) -> None:
+        """Say that this rank has come to a place; see `wait`."""
+        if self.world_size > 1:
+            self.store.add(place, 1)
+
+    def wait(self, place: str, *, count: int | None = None) -> None:
+        """Wait, however long, until `count` ranks, or all, have come to a place.
+
+        Python code runs meanwhile, so that signals are obeyed, which no collective allows.
+        """
+        if self.world_size == 1:
+            return
+        while self.store.add(place, 0) < (self.world_size if count is None else count):
+            time.sleep(_LOOK_SECONDS)
+
+
+def is_among_ranks() -> bool:
+    """Whether a launcher has started this process as one of several."""
+    return "RANK" in os.environ and os.environ.get("WORLD_SIZE") not in (None, "1")
+
+
+def local_world_size() -> int:
+    """Ranks on this machine, as the launcher says."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+
+
+def join(device: str) -> Ranks:
+    """Meet the other ranks; alone where no launcher has started several.
+
+    Args:
+        device: cpu or cuda.
+
+    Raises:
+        ValueError: the environment lacks what is needed to meet.
+    """
+    if not is_among_ranks():
+        return Ranks()
+    number, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    local_number = int(os.environ.get("LOCAL_RANK", number))
+    store = meeting_place()
+    place = "cpu"
+    if device == "cuda":
+        place = f"cuda:{local_number}"
+        torch.cuda.set_device(place)
+    backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+    distributed.init_process_group(backend, store=store, rank=number, world_size=world_size)
+    return Ranks(number, world_size, local_number, local_world_size(), store, place)
+
+
+def meeting_place() -> Any:
+    """The store by which the ranks find one another.
+
+    Raises:
+        ValueError: the environment lacks its address.
+    """
+    world_size = int(os.environ["WORLD_SIZE"])
+    if RENDEZVOUS in os.environ:
+        return distributed.FileStore(  # type: ignore[attr-defined]
+            os.environ[RENDEZVOUS], world_size
+        )
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f"the environment has RANK={os.environ['RANK']} and WORLD_SIZE={world_size} but no "
+            f"{' and no '.join(missing)}: start the run with torchrun or srun, or unset RANK and "
+            "WORLD_SIZE to train in one process"
+        )
+    store, _, _ = next(rendezvous("env://"))
+    return store
+
+
+def leave() -> None:
+    """Part from the other ranks."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error says that another rank is gone."""
+    return isinstance(error, distributed.DistBackendError) or "gloo" in str(error)
