@@ -1,4 +1,4 @@
-# make setup | train | test | test-all | lint | benchmarks | clean
+# make setup | train | test | test-all | test-faults | lint | benchmarks | clean
 #
 # PYTHON=python3.12 chooses the interpreter of a new .venv; uv is used where it is installed.
 
@@ -19,7 +19,7 @@ BENCHMARKS := lm_throughput recurrent_throughput tiny_step generate_throughput s
 LITGPT := .venv/litgpt
 TESTS := OMP_NUM_THREADS=1 WANDB_MODE=offline $(BIN)/python -m pytest -n auto
 
-.PHONY: setup train test test-all lint benchmarks clean
+.PHONY: setup train test test-all test-faults lint benchmarks clean
 
 setup: .venv/installed
 
@@ -31,6 +31,9 @@ test: lint
 
 test-all: lint
 	$(TESTS) -m "slow or not slow"
+
+test-faults: .venv/installed-dev
+	$(TESTS) -m "faults and not slow" tests/faults
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -53,6 +53,23 @@ def _start(
     rank: int, count: int, folder: Path, meeting: Path, allow_targets: Sequence[str]
 ) -> "subprocess.Popen[bytes]":
     flags = [part for package in allow_targets for part in ("--allow-targets", package)]
+    command = [sys.executable, "-m", "lmexp", "run", str(folder), *flags]
+    environment = environment_of(rank, count, meeting)
+    if rank == 0:
+        return subprocess.Popen(command, env=environment, start_new_session=True)
+    with words(meeting, rank).open("wb") as errors:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+        )
+
+
+def environment_of(rank: int, count: int, meeting: Path) -> dict[str, str]:
+    """What tells a process that it is one of several, and where they meet."""
     environment = {
         **{name: value for name, value in os.environ.items() if name not in OF_A_LAUNCHER},
         "RANK": str(rank),
@@ -64,21 +81,10 @@ def _start(
     }
     if sys.platform == "linux":
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the host's name may lead nowhere
-    command = [sys.executable, "-m", "lmexp", "run", str(folder), *flags]
-    if rank == 0:
-        return subprocess.Popen(command, env=environment, start_new_session=True)
-    with _words(meeting, rank).open("wb") as words:
-        return subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=words,
-            start_new_session=True,
-        )
+    return environment
 
 
-def _words(meeting: Path, rank: int) -> Path:
+def words(meeting: Path, rank: int) -> Path:
     """What a rank other than the first has to say: shown only if it fails before the first."""
     return meeting / f"stderr-{rank}"
 
@@ -124,7 +130,7 @@ def _end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
 
 
 def _report(rank: int, status: int, meeting: Path) -> None:
-    text = _words(meeting, rank).read_text(encoding="utf-8", errors="replace").strip()
+    text = words(meeting, rank).read_text(encoding="utf-8", errors="replace").strip()
     if text:
         print(text, file=sys.stderr, flush=True)
     how = f"exit status {status}" if status > 0 else signal.Signals(-status).name

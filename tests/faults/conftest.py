@@ -1,0 +1,106 @@
+"""What the tests of faults share: a fork server for each worker, and small runs of every kind."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from kinds import write_text
+
+HERE = Path(__file__).resolve().parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.faults)
+
+
+@dataclass
+class Ended:
+    """How a run ended."""
+
+    status: int
+    output: str
+    errors: str
+
+
+class Started:
+    """A run under way."""
+
+    def __init__(self, server: "Server", pid: int, folder: Path) -> None:
+        self.server, self.pid, self.folder = server, pid, folder
+
+    def wait(self, seconds: float = 120.0) -> Ended:
+        """Its end; an AssertionError where it hangs."""
+        status = self.server.ask({"do": "wait", "pid": self.pid, "seconds": seconds})
+        words = {name: self.folder / f"{name}.txt" for name in ("stdout", "stderr")}
+        output, errors = (path.read_text() if path.exists() else "" for path in words.values())
+        assert status is not None, f"not ended after {seconds} s: {output}\n{errors}"
+        return Ended(status, output, errors)
+
+
+class Server:
+    """A fork server under way (fork_server.py)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = 0
+        self._process = subprocess.Popen(
+            [sys.executable, HERE / "fork_server.py"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)},
+        )
+
+    def ask(self, request: dict):
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def start(self, arguments, faults=(), environment=None) -> Started:
+        """Begin `python train.py` with arguments."""
+        self._count += 1
+        folder = self._folder / str(self._count)
+        folder.mkdir()
+        pid = self.ask(
+            {
+                "do": "start",
+                "arguments": ["train", *map(str, arguments)],
+                "folder": str(folder),
+                "faults": list(faults),
+                "environment": environment or {},
+            }
+        )
+        return Started(self, pid, folder)
+
+    def run(self, arguments, faults=(), environment=None) -> Ended:
+        """`python train.py` with arguments, to its end."""
+        return self.start(arguments, faults, environment).wait()
+
+    def end(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory) -> Path:
+    """What the language models of a worker's tests read."""
+    return write_text(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, cache_of_the_session):
+    """One for all tests of a worker."""
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    server.end()

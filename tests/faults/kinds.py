@@ -1,0 +1,66 @@
+"""Small runs of every task, with all that has a state; a task added later adds its line."""
+
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+EPOCH = 13  # steps
+MICRO_BATCHES = 4
+TRANSFORMER = ("model.num_heads=2", "model.num_kv_heads=2", "model.d_ff=32")
+TEXT = ("data=text", "data.max_length=32", "tokenizer=byte", "task.sample_tokens=8")
+PAIRS = (
+    *("data=reverse", "data.corpus.size=208", "data.corpus.val_size=20"),
+    *("data.corpus.test_size=20", "data.batch_tokens=null", "data.batch_size=16"),
+    *("task.label_smoothing=0.1", "optimizer.lr=0.01", "eval.sample_pairs=4"),
+    *("eval.beam_size=2", "eval.max_extra=2"),
+)
+
+
+class Kind(NamedTuple):
+    """A task, with a network that does it."""
+
+    task: str  # MODULE:CLASS
+    overrides: tuple[str, ...]
+
+
+CAUSAL_LM, TEXT_TO_TEXT = "lmexp.tasks.causal_lm:CausalLM", "lmexp.tasks.text_to_text:TextToText"
+KINDS = {
+    "lstm": Kind(CAUSAL_LM, ("model=lstm", *TEXT, "data.batch_size=8")),
+    "transformer": Kind(CAUSAL_LM, ("model=transformer", *TRANSFORMER, *TEXT, "data.batch_size=8")),
+    "translation lstm": Kind(TEXT_TO_TEXT, ("model=lstm", *PAIRS)),
+    "translation transformer": Kind(TEXT_TO_TEXT, ("model=transformer", *TRANSFORMER, *PAIRS)),
+}
+
+
+def write_text(folder: Path) -> Path:
+    """About EPOCH steps of eight rows of 32 bytes."""
+    words = ["the", "import", "statement", "binds", "a", "name", "in", "scope"]
+    generator = random.Random(0)
+    drawn = [generator.choice(words) for _ in range(900)]
+    file = folder / "text.txt"
+    lines = [" ".join(drawn[n : n + 6]) for n in range(0, len(drawn), 6)]
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def overrides(kind: str, folder: Path, text: Path, *, ranks: int = 1, steps: int = 30) -> list[str]:
+    """A run of a kind in a folder, on a text if it reads one."""
+    own = KINDS[kind].overrides
+    reads = [f"data.files={text}"] if "data=text" in own else []
+    return [
+        *own,
+        *reads,
+        "model.d_model=16",
+        "model.num_layers=2",
+        "model.dropout=0.3",
+        "trainer=debug",
+        f"trainer.devices={ranks}",
+        f"trainer.micro_batches={MICRO_BATCHES}",
+        f"trainer.max_steps={steps}",
+        "trainer.validate_every_steps=8",
+        "trainer.checkpoint_every_steps=3",
+        "task.ema_decay=0.9",
+        "schedule.warmup_steps=2",
+        "logger=none",
+        f"hydra.run.dir={folder}",
+    ]
