@@ -12,8 +12,9 @@ from lightning import Callback
 
 from lmexp.batch import TrainStep
 from lmexp.record import NoRecord, Record
-from lmexp.tasks.base import Sample, Task
+from lmexp.tasks.base import Task
 from lmexp.tasks.causal_lm import ScoredText
+from lmexp.tasks.interface import Sample
 
 
 class ShowsProgress(Protocol):

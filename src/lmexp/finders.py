@@ -14,7 +14,7 @@ import torch
 from lmexp.batch import TrainStep, move
 from lmexp.build import build_data, build_task
 from lmexp.hardware import choose
-from lmexp.optimizers import parameter_groups
+from lmexp.optimizers import parameter_groups, rescale_and_clip
 from lmexp.seeds import seed_torch
 from lmexp.targets import build
 
@@ -220,12 +220,7 @@ class _Trial:
         """From sum / nominal to the mean over the tokens; then clip. Returns the norm before."""
         found = [parameter.grad for parameter in self.task.network.parameters()]
         gradients = [gradient for gradient in found if gradient is not None]
-        norms = torch._foreach_norm(gradients, 2.0, torch.float32)
-        norm: float = torch.linalg.vector_norm(torch.stack(norms)).item() * rescale
-        clip = self.task.clip_norm
-        factor = rescale * (clip / norm if clip is not None and norm > clip else 1.0)
-        torch._foreach_mul_(gradients, factor)
-        return norm
+        return rescale_and_clip(gradients, rescale, self.task.clip_norm)
 
     def update(self, rate: float) -> None:
         """One step of the optimizer at a rate."""

@@ -13,7 +13,7 @@ from lmexp.callbacks import Recorder, Segments
 from lmexp.checkpoint import kept_by_step, rotate, step_name
 from lmexp.ranks import Ranks
 from lmexp.stopping import Signals, Stopper, Terminated
-from lmexp.tasks.base import NonFiniteError
+from lmexp.tasks.interface import NonFiniteError
 
 
 class Keeper(Callback):

@@ -91,6 +91,21 @@ class Muon(Optimizer):
         return loss
 
 
+def rescale_and_clip(gradients: list[Tensor], factor: float, clip_norm: float | None) -> float:
+    """Multiply gradients by a factor, in place, and again so that their norm is at most clip_norm.
+
+    Returns:
+        The norm after the factor, before clipping.
+    """
+    norms = torch._foreach_norm(gradients, 2.0, torch.float32)
+    norm: float = torch.linalg.vector_norm(torch.stack(norms)).item() * factor
+    if clip_norm is not None and norm > clip_norm:
+        factor *= clip_norm / norm
+    if factor != 1.0:
+        torch._foreach_mul_(gradients, factor)
+    return norm
+
+
 def fuse(optimizer: Optimizer) -> None:
     """Let a torch AdamW, Adam or SGD use its fused kernel.
 

@@ -18,6 +18,7 @@ from lmexp.record_files import read_summary
 from lmexp.report import duration
 from lmexp.run_folder import RECIPE
 from lmexp.targets import build
+from lmexp.tasks.guard import Guard
 from lmexp.trainer import TrainerSettings
 
 Recipe = Mapping[str, Any]
@@ -107,7 +108,8 @@ def assemble(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...], ranks
     total_steps = settings.total_steps(data.steps_per_epoch)
     task = build_task(recipe, data.vocab, total_steps, allow_targets)
     task.nominal_tokens, task.micro_batches = data.tokens_per_step, data.micro_batches
-    task.ranks = ranks
+    task.ranks, task.tell = ranks, announce
+    task.guard = Guard(settings.on_nonfinite, settings.on_spike, settings.spike_deviations)
     if settings.compile:
         _compile(task.network)
     done = saved["training"]["steps_done"] if saved is not None else 0

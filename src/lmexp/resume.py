@@ -17,7 +17,8 @@ HARMLESS = (
         for key in (
             "accelerator", "strategy", "devices", "precision", "compile", "threads", "max_steps",
             "max_epochs", "max_time", "validate_every_steps", "checkpoint_every_steps",
-            "log_every_steps", "keep_best", "keep_last",
+            "log_every_steps", "keep_best", "keep_last", "on_nonfinite", "on_spike",
+            "spike_deviations",
         )
     ),
     "data.num_workers",

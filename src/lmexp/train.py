@@ -19,7 +19,7 @@ from lmexp.record_files import SUMMARY
 from lmexp.report import NoProgress, Progress, print_end, print_start
 from lmexp.stopping import Ballot, Signals, Stopper, Terminated
 from lmexp.targets import build
-from lmexp.tasks.base import NonFiniteError
+from lmexp.tasks.interface import NonFiniteError
 from lmexp.trainer import build_trainer, max_seconds
 
 

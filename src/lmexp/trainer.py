@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lmexp.checkpoint import SafeCheckpointIO
 from lmexp.hardware import Accelerator, Hardware, Precision
 from lmexp.ranks import Ranks
+from lmexp.tasks.guard import Nonfinite, Spike
 
 Count = Annotated[int, Gt(0)]
 Strategy = Literal["auto", "ddp"]
@@ -42,6 +43,10 @@ class TrainerSettings:
         log_every_steps: steps between two lines of metrics.jsonl.
         keep_best: how many of the best checkpoints are kept.
         keep_last: how many of the newest are kept; as many can be averaged.
+        on_nonfinite: what is done about a step whose loss or gradient is NaN or infinite; the batch
+            is kept under failures/ either way.
+        on_spike: what is done about a step whose loss leaps up.
+        spike_deviations: see tasks.guard.Guard.
         patience: validations without an improvement before the run ends; null for no limit.
     """
 
@@ -60,6 +65,9 @@ class TrainerSettings:
     log_every_steps: Count
     keep_best: Annotated[int, Ge(1)]
     keep_last: Annotated[int, Ge(2)]
+    on_nonfinite: Nonfinite
+    on_spike: Spike
+    spike_deviations: Annotated[float, Gt(0)]
     patience: Count | None
 
     def __post_init__(self) -> None:

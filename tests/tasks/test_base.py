@@ -11,8 +11,8 @@ from lmexp.batch import IGNORE, TokenBatch, TrainStep
 from lmexp.losses import token_nll
 from lmexp.networks.interface import Vocab
 from lmexp.schedules import Constant
-from lmexp.tasks.base import NonFiniteError
 from lmexp.tasks.causal_lm import CausalLM
+from lmexp.tasks.interface import NonFiniteError
 
 VOCAB = Vocab(size=11, pad_id=0, bos_id=2, eos_id=3, mask_id=4)
 

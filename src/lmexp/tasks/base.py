@@ -8,64 +8,34 @@ and know nothing of tokens.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import lightning
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from lmexp.batch import TrainStep
 from lmexp.ema import ParameterAverage
 from lmexp.gradient_sum import GradientSum
 from lmexp.networks.interface import State
-from lmexp.optimizers import fuse, parameter_groups
+from lmexp.optimizers import fuse, parameter_groups, rescale_and_clip
 from lmexp.ranks import Ranks
 from lmexp.schedules import Schedule
 from lmexp.seeds import seed_torch
+from lmexp.tasks.guard import Guard
+from lmexp.tasks.interface import Ballot, NoBallot, NonFiniteError, Sample, Sums
+from lmexp.tasks.pieces import (
+    cut,
+    cut_state,
+    in_order,
+    is_out_of_memory,
+    joined,
+    on_cpu,
+    rows,
+)
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], Optimizer]
-
-
-class Sums(NamedTuple):
-    """A loss as sums over predicted tokens: tensors without dimensions, or their values."""
-
-    objective: Any  # nats, what is minimised: with label smoothing, if any
-    nll: Any  # nats, without smoothing: what is reported
-    tokens: Any  # predicted
-
-
-class Sample(NamedTuple):
-    """What a network as it stands puts out, for people, and figures of it, if there are any."""
-
-    text: str
-    figures: dict[str, float]
-
-
-class NonFiniteError(ArithmeticError):
-    """The loss or the gradient is NaN or infinite."""
-
-
-class Ballot(Protocol):
-    """What a step's sums carry besides, so that all ranks do the same (stopping.Ballot)."""
-
-    def cast(self) -> list[float]:
-        """What this rank has to say."""
-        ...
-
-    def count(self, votes: list[float]) -> None:
-        """Take the sums over all ranks."""
-        ...
-
-
-class NoBallot:
-    """Nothing to agree on."""
-
-    def cast(self) -> list[float]:
-        return []
-
-    def count(self, votes: list[float]) -> None:
-        pass
 
 
 class Task(lightning.LightningModule):
@@ -110,6 +80,11 @@ class Task(lightning.LightningModule):
         self.gradient_norm = math.nan
         self.ranks = Ranks()  # this process alone, unless told otherwise
         self.ballot: Ballot = NoBallot()
+        self.guard = Guard()
+        self.pieces = 1  # of a micro-batch: more, once a device had too little memory for one
+        self.tell: Callable[[str], None] = _nobody  # remarks for people
+        self.last_step: TrainStep | None = None
+        self.left_out = ""  # why the guard left out the last step, if it did
         self._gradient_sum: GradientSum | None = None  # over several ranks
         self._make_optimizer = optimizer
         self._rescale = 1.0
@@ -148,33 +123,104 @@ class Task(lightning.LightningModule):
             self._gradient_sum = GradientSum(trained)
 
     def training_step(self, step: TrainStep, batch_idx: int) -> None:
-        """One optimizer step.
+        """One optimizer step, or none where the guard leaves it out.
 
         Raises:
             NonFiniteError: before any weight is touched, on all ranks alike.
+            MemoryError: one row is too much for a device.
         """
-        if not step.carries:
-            self.carried = [None] * len(step.micro_batches)
-        parts = []
-        for index, batch in enumerate(step.micro_batches):
-            seed_torch(self.seed, self.steps_done, self.ranks.place(index))
-            sums, self.carried[index] = self.sums(batch, self.carried[index])
-            if self._gradient_sum is not None and index == len(step.micro_batches) - 1:
-                self._gradient_sum.begin()
-            self.manual_backward(sums.objective / self.nominal_tokens)
-            parts.append(torch.stack([value.detach().float() for value in sums]))
-        rows = torch.stack(parts).tolist()  # the only wait for the device in a step of one rank
+        before = self.carried if step.carries else [None] * len(step.micro_batches)
+        self.last_step, self.left_out = step, ""
+        while not self._add_up(step, before):
+            self._cut_finer(step)
+        try:
+            if not math.isfinite(self.last_sums.objective):
+                raise NonFiniteError(f"the loss of step {self.steps_done} is not finite")
+            if self.last_sums.tokens and not self._leaps_up():
+                self._update()
+                self.guard.took()
+        except NonFiniteError as error:
+            self.carried = before
+            if not self.guard.may_skip_nonfinite():
+                raise
+            self.guard.skip_nonfinite()
+            self._leave_out(f"{error}: left out")
+        self.steps_done += 1
+
+    def _add_up(self, step: TrainStep, before: list[State | None]) -> bool:
+        """Gradients and sums of a step, over all ranks; False where one had too little memory."""
+        try:
+            parts = self._backward(step, before)
+            lacks_memory = False
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            parts, lacks_memory = [[0.0, 0.0, 0.0]], True
         if self._gradient_sum is not None:
             self._gradient_sum.finish()
-        mine = map(math.fsum, zip(*rows, strict=True))
-        objective, nll, tokens, *votes = self.ranks.total(*mine, *self.ballot.cast())
+        mine = map(math.fsum, zip(*parts, strict=True))
+        votes = [float(lacks_memory), *self.ballot.cast()]
+        objective, nll, tokens, lacking, *votes = self.ranks.total(*mine, *votes)
         self.last_sums = Sums(objective, nll, tokens)
         self.ballot.count(votes)
-        if not math.isfinite(self.last_sums.objective):
-            raise NonFiniteError(f"the loss of step {self.steps_done} is not finite")
-        if self.last_sums.tokens:
-            self._update()
-        self.steps_done += 1
+        return not lacking
+
+    def _backward(self, step: TrainStep, before: list[State | None]) -> list[list[float]]:
+        """Add this rank's gradients up; the sums of each piece of its micro-batches."""
+        self.carried, parts = [], []
+        for index, batch in enumerate(step.micro_batches):
+            seed_torch(self.seed, self.steps_done, self.ranks.place(index))
+            pieces, after = cut(batch, self.pieces), []
+            for piece, state in zip(pieces, cut_state(before[index], len(pieces)), strict=True):
+                sums, state_after = self.sums(piece, state)
+                after.append(state_after)
+                is_last = index == len(step.micro_batches) - 1 and len(after) == len(pieces)
+                if is_last and self._gradient_sum is not None:
+                    self._gradient_sum.begin()
+                self.manual_backward(sums.objective / self.nominal_tokens)
+                parts.append(torch.stack([value.detach().float() for value in sums]))
+            self.carried.append(joined(after))
+        sums_of_parts: list[list[float]] = torch.stack(parts).tolist()  # waits for the device
+        return sums_of_parts
+
+    def _cut_finer(self, step: TrainStep) -> None:
+        """After a device had too little memory: begin the step anew, in pieces half as large."""
+        most = max(self.ranks.gathered(max(map(rows, step.micro_batches))))
+        if self.pieces >= most:
+            raise MemoryError(
+                f"one row of step {self.steps_done} takes more memory than a device has: write a "
+                "smaller data.max_length or a smaller model"
+            )
+        self._forget_gradients()
+        self.pieces = min(2 * self.pieces, most)
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.empty_cache()
+        self.tell(
+            f"out of memory in step {self.steps_done}: from now on each micro-batch is cut into "
+            f"{self.pieces} pieces, with the same gradient"
+        )
+
+    def _forget_gradients(self) -> None:
+        for parameter in self.network.parameters():
+            parameter.grad = None
+
+    def _leaps_up(self) -> bool:
+        """Whether the step's loss leaps up, and the guard wants no such step."""
+        loss = self.last_sums.nll / self.last_sums.tokens
+        if not self.guard.is_spike(loss):
+            return False
+        what = f"the loss of step {self.steps_done} leaps up to {loss:.4g}"
+        if self.guard.on_spike == "report":
+            self.tell(what)
+            return False
+        self.guard.skip_spike()
+        self._leave_out(f"{what}: left out")
+        return True
+
+    def _leave_out(self, why: str) -> None:
+        self._forget_gradients()
+        self.left_out = why
+        self.tell(why)
 
     def vote(self) -> None:
         """Agree on what the ballot asks, outside of a step; every rank has to come here."""
@@ -206,16 +252,9 @@ class Task(lightning.LightningModule):
             for parameter in group["params"]
             if parameter.grad is not None
         ]
-        norms = torch._foreach_norm(gradients, 2.0, torch.float32)
-        norm = torch.linalg.vector_norm(torch.stack(norms)).item() * self._rescale
-        self.gradient_norm = norm
-        if not math.isfinite(norm) and self.trainer.scaler is None:
+        self.gradient_norm = rescale_and_clip(gradients, self._rescale, self.clip_norm)
+        if not math.isfinite(self.gradient_norm) and self.trainer.scaler is None:
             raise NonFiniteError(f"the gradient of step {self.steps_done} is not finite")
-        factor = self._rescale
-        if self.clip_norm is not None and norm > self.clip_norm:
-            factor *= self.clip_norm / norm
-        if factor != 1.0:
-            torch._foreach_mul_(gradients, factor)
 
     def put_average_in(self) -> None:
         """Validate the average, where there is one; until put_weights_back."""
@@ -231,13 +270,15 @@ class Task(lightning.LightningModule):
         """Add what Lightning does not know of; leave out its loops and epochs (see Segments)."""
         del checkpoint["loops"], checkpoint["epoch"]
         checkpoint["global_step"] = self.updates_done
-        carried = self.ranks.gathered(_on_cpu(self.carried))  # on the first rank at least
+        carried = self.ranks.gathered(on_cpu(self.carried))  # on the first rank at least
         checkpoint["training"] = {
             "steps_done": self.steps_done,
             "updates_done": self.updates_done,
-            "carried": _in_order(carried)[: self.micro_batches],
+            "carried": in_order(carried)[: self.micro_batches],
             "schedule": self.schedule.state() if self.schedule is not None else {},
             "average": self.average.state() if self.average is not None else None,
+            "guard": self.guard.state(),
+            "pieces": self.pieces,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -247,16 +288,13 @@ class Task(lightning.LightningModule):
         carried = [state if state is None else tuple(state) for state in training["carried"]]
         empty = [None] * self.ranks.world_size  # of ranks that have nothing left to do in a step
         self.carried = [*carried, *empty][self.ranks.number :: self.ranks.world_size]
+        self.guard.restore(training["guard"])
+        self.pieces = training["pieces"]
         if self.schedule is not None:
             self.schedule.restore(training["schedule"])
         if self.average is not None:
             self.average.restore(training["average"])
 
 
-def _on_cpu(carried: list[State | None]) -> list[list[Tensor] | None]:
-    return [state if state is None else [part.cpu() for part in state] for state in carried]
-
-
-def _in_order(of_ranks: list[list[list[Tensor] | None]]) -> list[list[Tensor] | None]:
-    """Micro-batches as they stand in the step, from those of each rank (batch_plan.deal)."""
-    return [state for same in zip(*of_ranks, strict=True) for state in same]
+def _nobody(text: str) -> None:
+    """Nobody listens."""

@@ -19,7 +19,8 @@ from lmexp.networks.interface import CarryingDecoder, Decoder, State, Vocab
 from lmexp.ranks import Ranks
 from lmexp.schedules import Schedule
 from lmexp.seeds import seed_torch
-from lmexp.tasks.base import MakeOptimizer, Sample, Sums, Task
+from lmexp.tasks.base import MakeOptimizer, Task
+from lmexp.tasks.interface import Sample, Sums
 
 SAMPLE_TEXTS = 3  # at most: a network that ends at once would write a hundred empty ones
 

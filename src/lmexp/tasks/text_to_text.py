@@ -19,8 +19,9 @@ from lmexp.metrics import language_model_figures
 from lmexp.networks.interface import EncoderDecoder, State, Vocab
 from lmexp.schedules import Schedule
 from lmexp.seeds import seed_torch
-from lmexp.tasks.base import MakeOptimizer, Sample, Sums, Task
+from lmexp.tasks.base import MakeOptimizer, Task
 from lmexp.tasks.causal_lm import EvalSums, ScoredText
+from lmexp.tasks.interface import Sample, Sums
 from lmexp.text_scores import text_scores
 
 SHOWN_PAIRS = 5  # of a sample

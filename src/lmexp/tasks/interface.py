@@ -1,0 +1,44 @@
+"""What tasks, and those who train them, tell one another."""
+
+from typing import Any, NamedTuple, Protocol
+
+
+class Sums(NamedTuple):
+    """A loss as sums over predicted tokens: tensors without dimensions, or their values."""
+
+    objective: Any  # nats, what is minimised: with label smoothing, if any
+    nll: Any  # nats, without smoothing: what is reported
+    tokens: Any  # predicted
+
+
+class Sample(NamedTuple):
+    """What a network as it stands puts out, for people, and figures of it, if there are any."""
+
+    text: str
+    figures: dict[str, float]
+
+
+class NonFiniteError(ArithmeticError):
+    """The loss or the gradient is NaN or infinite."""
+
+
+class Ballot(Protocol):
+    """What a step's sums carry besides, so that all ranks do the same (stopping.Ballot)."""
+
+    def cast(self) -> list[float]:
+        """What this rank has to say."""
+        ...
+
+    def count(self, votes: list[float]) -> None:
+        """Take the sums over all ranks."""
+        ...
+
+
+class NoBallot:
+    """Nothing to agree on."""
+
+    def cast(self) -> list[float]:
+        return []
+
+    def count(self, votes: list[float]) -> None:
+        pass
