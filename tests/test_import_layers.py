@@ -73,6 +73,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
 }
 COMMANDS = {"train", "evaluate", "predict", "show", "plan", "launch", "sweep", "__main__"}
 COMMANDS |= {"translate", "chat", "average", "attend", "evaluate_pairs", "evaluate_windows"}
+COMMANDS |= {"replay"}
 
 
 def imports(file: Path) -> set[str]:

@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "score a split or a file with a trained model"),
     "generate": ("predict", "continue prompts with a trained model"),
     "translate": ("translate", "a line out for every line in, with a trained text-to-text model"),
+    "replay": ("replay", "the step whose loss or gradient was not finite, alone"),
     "average": ("average", "one checkpoint whose weights are the mean of several"),
     "attend": ("attend", "maps of where a trained model looks, as PNG"),
     "chat": ("chat", "talk with a model trained on dialogues"),

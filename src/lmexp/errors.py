@@ -37,7 +37,7 @@ def run_command(command: Callable[[], int]) -> int:
     except BrokenPipeError:  # whoever read has seen enough: as of SIGPIPE, without a word
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at its end
         return 141
-    except (ValueError, TypeError, ArithmeticError, OSError) as error:
+    except (ValueError, TypeError, ArithmeticError, MemoryError, OSError) as error:
         if not isinstance(error, OSError) and not _was_raised_on_purpose(error):
             raise
         print(f"lmexp: {one_line(error)}", file=sys.stderr)

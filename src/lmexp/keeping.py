@@ -142,7 +142,8 @@ class Keeper(Callback):
         """
         value = self._recorder.figures[task.monitor]
         if not math.isfinite(value):
-            raise NonFiniteError(f"{task.monitor} after step {task.steps_done} is not finite")
+            what = f"{task.monitor} after step {task.steps_done} is not finite"
+            raise NonFiniteError(what, is_of_a_step=False)
         if task.schedule is not None:
             task.schedule.observe(value)
         if self._stopper.validated(value):

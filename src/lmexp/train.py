@@ -9,6 +9,7 @@ from lmexp import checkpoint as checkpoints
 from lmexp.callbacks import Recorder, Segments
 from lmexp.cpu import cure_allocator
 from lmexp.errors import say
+from lmexp.failures import FailureKeeper
 from lmexp.hardware import peak_flops
 from lmexp.keeping import Keeper
 from lmexp.networks.flops import flops_per_token
@@ -104,10 +105,11 @@ def _train(parts: Parts, record: Record | NoRecord, signals: Signals) -> int:
     progress: Progress | NoProgress = NoProgress()
     if parts.ranks.is_first:
         progress = _begin(parts, record, cost)
+    failures = FailureKeeper(parts.folder, parts.ranks)
     recorder, keeper, stopper, segments = _callbacks(parts, record, progress, signals, cost)
     trainer = build_trainer(
         parts.hardware,
-        [recorder, keeper, stopper],
+        [recorder, keeper, stopper, failures],
         parts.ranks,
         validates_first=parts.validation_is_due,
     )
@@ -129,6 +131,8 @@ def _train(parts: Parts, record: Record | NoRecord, signals: Signals) -> int:
             advice.append("trainer.precision=32-true")
         if parts.ranks.is_first:
             say(f"{error}: no checkpoint was overwritten, {kept}; try {' or '.join(advice)}")
+            for folder in failures.kept:
+                say(f"the batch is kept: python -m lmexp replay {folder} looks into it")
         record.close("failed")
         return 1
     record.summary({**summary, "stopped_because": stopper.reason})

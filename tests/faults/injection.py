@@ -39,6 +39,37 @@ def send_signal(moment: str, name: str, to: str = "self") -> None:
     _at(moment, act)
 
 
+def spoil(moment: str) -> None:
+    """The N-th loss that a task computes is NaN."""
+    import torch
+
+    def act(method, args, kwargs):
+        sums, state = method(*args, **kwargs)
+        return sums._replace(objective=sums.objective * torch.nan), state
+
+    _at(moment, act)
+
+
+def lack_memory(moment: str, most_rows: int) -> None:
+    """From the N-th call of a task's sums on, batches of more rows do not fit."""
+    import torch
+
+    module_name, path, count = moment.split(":")
+    class_name, method_name = path.split(".")
+    owner = getattr(importlib.import_module(module_name), class_name)
+    method = getattr(owner, method_name)
+    calls = 0
+
+    def limited(self, batch, carried):
+        nonlocal calls
+        calls += 1
+        if calls >= int(count) and len(batch[0]) > most_rows:
+            raise torch.OutOfMemoryError("simulated")
+        return method(self, batch, carried)
+
+    setattr(owner, method_name, limited)
+
+
 def write_rows(file: str) -> None:
     """Append what each step of this rank reads to a file: epoch, step, and the rows' numbers.
 

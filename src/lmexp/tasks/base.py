@@ -25,15 +25,7 @@ from lmexp.schedules import Schedule
 from lmexp.seeds import seed_torch
 from lmexp.tasks.guard import Guard
 from lmexp.tasks.interface import Ballot, NoBallot, NonFiniteError, Sample, Sums
-from lmexp.tasks.pieces import (
-    cut,
-    cut_state,
-    in_order,
-    is_out_of_memory,
-    joined,
-    on_cpu,
-    rows,
-)
+from lmexp.tasks.pieces import cut, cut_state, in_order, joined, lacks_memory, on_cpu, rows
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], Optimizer]
 
@@ -151,15 +143,15 @@ class Task(lightning.LightningModule):
         """Gradients and sums of a step, over all ranks; False where one had too little memory."""
         try:
             parts = self._backward(step, before)
-            lacks_memory = False
+            is_done = True
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            if not lacks_memory(error):
                 raise
-            parts, lacks_memory = [[0.0, 0.0, 0.0]], True
+            parts, is_done = [[0.0, 0.0, 0.0]], False
         if self._gradient_sum is not None:
             self._gradient_sum.finish()
         mine = map(math.fsum, zip(*parts, strict=True))
-        votes = [float(lacks_memory), *self.ballot.cast()]
+        votes = [float(not is_done), *self.ballot.cast()]
         objective, nll, tokens, lacking, *votes = self.ranks.total(*mine, *votes)
         self.last_sums = Sums(objective, nll, tokens)
         self.ballot.count(votes)

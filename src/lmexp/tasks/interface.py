@@ -19,7 +19,16 @@ class Sample(NamedTuple):
 
 
 class NonFiniteError(ArithmeticError):
-    """The loss or the gradient is NaN or infinite."""
+    """The loss or the gradient is NaN or infinite.
+
+    Args:
+        what: says so, and where.
+        is_of_a_step: False: a validation's.
+    """
+
+    def __init__(self, what: str, *, is_of_a_step: bool = True) -> None:
+        super().__init__(what)
+        self.is_of_a_step = is_of_a_step
 
 
 class Ballot(Protocol):

@@ -10,7 +10,7 @@ from lmexp.networks.interface import State
 Batch = TypeVar("Batch")
 
 
-def is_out_of_memory(error: BaseException) -> bool:
+def lacks_memory(error: BaseException) -> bool:
     """Whether a device, or the machine, had no more memory to give."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
@@ -31,17 +31,17 @@ def rows(batch: Any) -> int:
 
 
 def cut_state(state: State | None, count: int) -> list[State | None]:
-    """The state of each piece of a batch that was cut so."""
+    """The state, (L, B, D) tensors, of each piece of a batch that was cut so."""
     if state is None or count == 1:
         return [state] * count
-    return list(zip(*(_cut(part, count) for part in state), strict=True))
+    return list(zip(*(torch.tensor_split(part, count, dim=1) for part in state), strict=True))
 
 
 def joined(states: list[State | None]) -> State | None:
     """The state of a whole batch out of those of its pieces."""
     if states[0] is None or len(states) == 1:
         return states[0]
-    return tuple(torch.cat(parts) for parts in zip(*states, strict=True))
+    return tuple(torch.cat(parts, dim=1) for parts in zip(*states, strict=True))
 
 
 def _cut(value: Tensor | None, count: int) -> list[Any]:
