@@ -14,7 +14,7 @@ from lmexp.batch import TrainStep
 from lmexp.record import NoRecord, Record
 from lmexp.tasks.base import Task
 from lmexp.tasks.causal_lm import ScoredText
-from lmexp.tasks.interface import Sample
+from lmexp.tasks.interface import Interrupted, Sample
 
 
 class ShowsProgress(Protocol):
@@ -193,7 +193,10 @@ class Recorder(Callback):
     def on_validation_epoch_end(self, trainer: lightning.Trainer, task: Any) -> None:
         """Write the figures of a validation and a sample, the averaged weights still in place."""
         figures = {f"val/{name}": value for name, value in task.validated(self.scored).items()}
-        sample = self.sample()
+        try:
+            sample = self.sample()
+        except Interrupted:  # the validation comes again when the run goes on
+            return
         if sample is not None:
             figures |= {f"val/{name}": value for name, value in sample.figures.items()}
         self.record.write(task.steps_done, {"epoch": self.epoch, "tokens": self.tokens, **figures})

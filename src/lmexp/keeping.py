@@ -84,7 +84,6 @@ class Keeper(Callback):
         self._ranks.gathered(None)  # all have read the checkpoint: files may change
         if self._ranks.is_first:
             self._mend(step)
-        self._signals.install()  # Lightning has put its own in the way
         self._signals.waits_for_step = True
 
     def _mend(self, step: int) -> None:
@@ -134,12 +133,28 @@ class Keeper(Callback):
             task.put_weights_back()
             self._end(trainer, task, validation_is_due=True)
 
+    def on_test_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        task: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """A signal during the test: all is saved."""
+        task.vote()
+        if task.ballot.signal is not None:
+            raise Terminated(task.ballot.signal)
+
     def on_validation_end(self, trainer: lightning.Trainer, task: Any) -> None:
         """Save; keep it if it is among the best.
 
         Raises:
             NonFiniteError: the validation loss is NaN or infinite.
         """
+        if task.ballot.signal is not None:  # while a sample was put out
+            self._end(trainer, task, validation_is_due=True)
         value = self._recorder.figures[task.monitor]
         if not math.isfinite(value):
             what = f"{task.monitor} after step {task.steps_done} is not finite"

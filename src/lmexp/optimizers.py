@@ -97,7 +97,8 @@ def rescale_and_clip(gradients: list[Tensor], factor: float, clip_norm: float | 
     Returns:
         The norm after the factor, before clipping.
     """
-    norms = torch._foreach_norm(gradients, 2.0, torch.float32)
+    dtype = torch.promote_types(gradients[0].dtype, torch.float32)
+    norms = torch._foreach_norm(gradients, 2.0, dtype)
     norm: float = torch.linalg.vector_norm(torch.stack(norms)).item() * factor
     if clip_norm is not None and norm > clip_norm:
         factor *= clip_norm / norm

@@ -66,6 +66,10 @@ class Ballot:
         self._signals, self._look = signals, time_is_over
         self._is_first = is_first
 
+    def is_asked(self) -> bool:
+        """Whether this rank has got a signal that the others may not know of."""
+        return self._signals.received is not None
+
     def cast(self) -> list[float]:
         """This rank's votes."""
         received = self._signals.received

@@ -20,7 +20,7 @@ from lmexp.record_files import SUMMARY
 from lmexp.report import NoProgress, Progress, print_end, print_start
 from lmexp.stopping import Ballot, Signals, Stopper, Terminated
 from lmexp.targets import build
-from lmexp.tasks.interface import NonFiniteError
+from lmexp.tasks.interface import Interrupted, NonFiniteError
 from lmexp.trainer import build_trainer, max_seconds
 
 
@@ -118,11 +118,11 @@ def _train(parts: Parts, record: Record | NoRecord, signals: Signals) -> int:
     try:
         with progress:
             trainer.fit(parts.task, segments, parts.data.val_dataloader(), ckpt_path=parts.saved)
-        signals.waits_for_step = False
-        parts.task.vote()
-        if parts.task.ballot.signal is not None:  # while the last step was validated or saved
-            raise Terminated(parts.task.ballot.signal)
+        _obey(parts.task)  # a signal that came while the last step was validated or saved
         summary = _test(parts, trainer, recorder)
+        _obey(parts.task)
+    except Interrupted:
+        raise Terminated(parts.task.ballot.signal) from None
     except NonFiniteError as error:
         last = parts.folder / "checkpoints" / "last.ckpt"
         kept = f"the last good checkpoint is {last}" if last.exists() else "there is none yet"
@@ -140,6 +140,12 @@ def _train(parts: Parts, record: Record | NoRecord, signals: Signals) -> int:
     if parts.ranks.is_first:
         print_end(ended, parts.folder)
     return 0
+
+
+def _obey(task: Any) -> None:
+    task.vote()
+    if task.ballot.signal is not None:
+        raise Terminated(task.ballot.signal)
 
 
 def _begin(parts: Parts, record: Record | NoRecord, cost: Mapping[str, float]) -> Progress:

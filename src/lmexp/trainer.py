@@ -134,7 +134,7 @@ def build_trainer(
     accelerator = {"cuda": "gpu"}.get(hardware.accelerator, hardware.accelerator)
     is_alone = ranks.world_size == 1
     environment = [] if is_alone else [TorchElasticEnvironment()]
-    return lightning.Trainer(
+    trainer = lightning.Trainer(
         accelerator=accelerator,
         strategy="auto" if is_alone else Replicas(),
         devices=ranks.local_world_size,
@@ -151,6 +151,13 @@ def build_trainer(
         callbacks=list(callbacks),
         plugins=[SafeCheckpointIO(), *environment],
     )
+    # Its own handler of SIGTERM waits for all ranks in a broadcast: for ever, if one alone got it.
+    trainer._signal_connector.register_signal_handlers = _register_none  # type: ignore[method-assign]
+    return trainer
+
+
+def _register_none() -> None:
+    """Signals are ours (stopping.Signals)."""
 
 
 def _quiet() -> None:

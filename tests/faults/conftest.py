@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from kinds import write_text
+from kinds import overrides, write_text
 
 HERE = Path(__file__).resolve().parent
 
@@ -34,7 +34,7 @@ class Started:
     def __init__(self, server: "Server", pid: int, folder: Path) -> None:
         self.server, self.pid, self.folder = server, pid, folder
 
-    def wait(self, seconds: float = 120.0) -> Ended:
+    def wait(self, seconds: float = 60.0) -> Ended:
         """Its end; an AssertionError where it hangs."""
         status = self.server.ask({"do": "wait", "pid": self.pid, "seconds": seconds})
         words = {name: self.folder / f"{name}.txt" for name in ("stdout", "stderr")}
@@ -104,3 +104,20 @@ def server(tmp_path_factory, cache_of_the_session):
     server = Server(tmp_path_factory.mktemp("server"))
     yield server
     server.end()
+
+
+@pytest.fixture(scope="session")
+def whole(server, text, tmp_path_factory):
+    """Gives the folder of a kind's run that nobody interrupted; each is trained once a worker."""
+    done = {}
+
+    def run(kind: str, ranks: int) -> Path:
+        if (kind, ranks) not in done:
+            folder = tmp_path_factory.mktemp("whole")
+            rows = ["all", "write_rows", str(folder / "rows.jsonl")]
+            ended = server.run(overrides(kind, folder / "run", text, ranks=ranks), [rows])
+            assert ended.status == 0, ended.errors
+            done[kind, ranks] = folder / "run"
+        return done[kind, ranks]
+
+    return run

@@ -8,6 +8,8 @@ import importlib
 import json
 import os
 import signal
+import time
+from pathlib import Path
 
 
 def _at(moment: str, act) -> None:
@@ -29,10 +31,16 @@ def _at(moment: str, act) -> None:
     setattr(owner, method_name, counted)
 
 
-def send_signal(moment: str, name: str, to: str = "self") -> None:
-    """Send a signal to this process or to the launcher, its parent."""
+def note_process(folder: str) -> None:
+    """Leave a file named after this process in a folder."""
+    Path(folder, f"process-{os.getpid()}").touch()
+
+
+def send_signal(moment: str, name: str, to: str = "self", stamp: str = os.devnull) -> None:
+    """Send a signal to this process or to the launcher, its parent; write down when."""
 
     def act(method, args, kwargs):
+        Path(stamp).write_text(str(time.time()))
         os.kill(os.getpid() if to == "self" else os.getppid(), getattr(signal, name))
         return method(*args, **kwargs)
 
@@ -99,3 +107,74 @@ def _write_rows_of(module, steps, file: str) -> None:
         return step
 
     module.deal, steps.__getitem__ = noted, written
+
+
+def in_float64() -> None:
+    """Networks compute in float64."""
+    import torch
+
+    from lmexp import hardware, trainer
+
+    torch.set_default_dtype(torch.float64)
+    build_trainer = trainer.build_trainer
+
+    def build(chosen, *args, **kwargs):
+        return build_trainer(
+            hardware.Hardware(chosen.accelerator, chosen.devices, "64-true", chosen.reason),
+            *args,
+            **kwargs,
+        )
+
+    from lmexp import train
+
+    train.build_trainer = build
+
+
+def average_means_of_ranks() -> None:
+    """What is usually done: each rank's mean loss, and the mean of their gradients."""
+    from lmexp.tasks import base
+
+    def add_up(self, step, before):
+        nominal, self.nominal_tokens = self.nominal_tokens, 1
+        parts = self._backward(step, before)
+        tokens = max(1, sum(part[2] for part in parts))
+        for parameter in self.network.parameters():
+            if parameter.grad is not None:
+                parameter.grad /= tokens * self.ranks.world_size
+        self._gradient_sum.begin()
+        self._gradient_sum.finish()
+        self.nominal_tokens = nominal
+        mine = map(sum, zip(*parts, strict=True))
+        self.last_sums = base.Sums(*self.ranks.total(*mine))
+        self._rescale = 1.0
+        return True
+
+    update = base.Task._update
+
+    def update_as_it_is(self):
+        sums, self.last_sums = self.last_sums, self.last_sums._replace(tokens=self.nominal_tokens)
+        update(self)
+        self.last_sums = sums
+
+    base.Task._add_up, base.Task._update = add_up, update_as_it_is
+
+
+def stop_after(step: int) -> None:
+    """SIGTERM to this process when so many steps are done."""
+    from lmexp.tasks import base
+
+    update = base.Task._update
+
+    def counted(self):
+        if self.steps_done + 1 == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        update(self)
+
+    base.Task._update = counted
+
+
+def show_stack_after(seconds: int) -> None:
+    """Print where this process stands after so long: for whoever looks for a hang."""
+    import faulthandler
+
+    faulthandler.dump_traceback_later(seconds)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 EPOCH = 13  # steps
 MICRO_BATCHES = 4
 TRANSFORMER = ("model.num_heads=2", "model.num_kv_heads=2", "model.d_ff=32")
-TEXT = ("data=text", "data.max_length=32", "tokenizer=byte", "task.sample_tokens=8")
+TEXT = ("data=text", "data.corpus.document=line", "data.max_length=32", "tokenizer=byte")
+TEXT += ("task.sample_tokens=8",)
 PAIRS = (
     *("data=reverse", "data.corpus.size=208", "data.corpus.val_size=20"),
     *("data.corpus.test_size=20", "data.batch_tokens=null", "data.batch_size=16"),
@@ -33,12 +34,19 @@ KINDS = {
 
 
 def write_text(folder: Path) -> Path:
-    """About EPOCH steps of eight rows of 32 bytes."""
+    """Text of EPOCH steps of eight rows of 32 bytes: some lines have one word, some a dozen.
+
+    Each line is a document, whose first byte nobody predicts: so micro-batches have few or many
+    labels, and whoever takes means of them learns something else.
+    """
     words = ["the", "import", "statement", "binds", "a", "name", "in", "scope"]
     generator = random.Random(0)
-    drawn = [generator.choice(words) for _ in range(900)]
+    lines: list[str] = []
+    while sum(len(line) + 2 for line in lines) < 3600:  # bytes, beginning and end
+        if generator.random() < 0.2:
+            lines += ["a"] * generator.randint(5, 20)
+        lines.append(" ".join(generator.choices(words, k=generator.randint(4, 12))))
     file = folder / "text.txt"
-    lines = [" ".join(drawn[n : n + 6]) for n in range(0, len(drawn), 6)]
     file.write_text("\n".join(lines) + "\n")
     return file
 

@@ -47,23 +47,6 @@ def moment(name: str, task: str, ranks: int, draw: random.Random) -> str:
     }[name]
 
 
-@pytest.fixture(scope="session")
-def whole(server, text, tmp_path_factory):
-    """Gives the folder of a kind's run that nobody interrupted; each is trained once a worker."""
-    done = {}
-
-    def run(kind: str, ranks: int) -> Path:
-        if (kind, ranks) not in done:
-            folder = tmp_path_factory.mktemp("whole")
-            rows = ["all", "write_rows", str(folder / "rows.jsonl")]
-            ended = server.run(overrides(kind, folder / "run", text, ranks=ranks), [rows])
-            assert ended.status == 0, ended.errors
-            done[kind, ranks] = folder / "run"
-        return done[kind, ranks]
-
-    return run
-
-
 def rows_by_step(file: Path) -> dict[tuple[int, int], list[int]]:
     """The rows of each step, of all ranks; of a step that was taken twice, the second time's."""
     last = {}

@@ -31,8 +31,19 @@ class NonFiniteError(ArithmeticError):
         self.is_of_a_step = is_of_a_step
 
 
+class Interrupted(Exception):
+    """A signal came while outputs were searched for; all ranks have agreed to end."""
+
+
 class Ballot(Protocol):
     """What a step's sums carry besides, so that all ranks do the same (stopping.Ballot)."""
+
+    signal: int | None  # that all have agreed to obey
+    time_is_over: bool
+
+    def is_asked(self) -> bool:
+        """Whether this rank has got a signal that the others may not know of."""
+        ...
 
     def cast(self) -> list[float]:
         """What this rank has to say."""
@@ -45,6 +56,12 @@ class Ballot(Protocol):
 
 class NoBallot:
     """Nothing to agree on."""
+
+    signal: int | None = None
+    time_is_over = False
+
+    def is_asked(self) -> bool:
+        return False
 
     def cast(self) -> list[float]:
         return []

@@ -3,7 +3,8 @@
 Shapes: B pairs, S source tokens, T target tokens, D model width, V vocabulary.
 """
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Protocol
 
 import torch
@@ -11,7 +12,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 from lmexp.batch import PairBatch
-from lmexp.decoding.beam import Beam
+from lmexp.decoding.beam import Beam, Hypothesis
 from lmexp.decoding.translate import translate
 from lmexp.execution import SIGNATURE, pass_at_1
 from lmexp.losses import NllSum, projected_nll
@@ -21,7 +22,7 @@ from lmexp.schedules import Schedule
 from lmexp.seeds import seed_torch
 from lmexp.tasks.base import MakeOptimizer, Task
 from lmexp.tasks.causal_lm import EvalSums, ScoredText
-from lmexp.tasks.interface import Sample, Sums
+from lmexp.tasks.interface import Interrupted, Sample, Sums
 from lmexp.text_scores import text_scores
 
 SHOWN_PAIRS = 5  # of a sample
@@ -43,6 +44,22 @@ class PairVocab(Protocol):
     def source(self) -> Vocab: ...
     @property
     def target(self) -> Vocab: ...
+
+
+class Interruptible:
+    """An encoder-decoder whose steps end in Interrupted once that is asked for."""
+
+    def __init__(self, network: Any, is_asked: Callable[[], bool]) -> None:
+        self._network, self._is_asked = network, is_asked
+
+    def step(self, *arguments: Any) -> Any:
+        """The network's."""
+        if self._is_asked():
+            raise Interrupted
+        return self._network.step(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._network, name)
 
 
 class TextToText(Task):
@@ -145,19 +162,28 @@ class TextToText(Task):
         return figures
 
     def outputs(self, data: Any, split: str, rows: Iterable[int], beam: Beam) -> list[str]:
-        """The best text for each of some pairs of a split, which the ranks share."""
+        """The best text for each of some pairs of a split, which the ranks share.
+
+        Raises:
+            Interrupted: a rank has got a signal.
+        """
         store = data.store(split)
         sources = [store.source_ids(row) for row in rows]
         was_training = self.network.training
         self.network.eval()
-        mine = translate(
-            self.encoder_decoder,
-            sources,
-            beam,
-            batch_tokens=data.evaluation.batch_tokens,
-            share=(self.ranks.number, self.ranks.world_size),
-        )
+        mine: list[list[Hypothesis]] = []
+        with contextlib.suppress(Interrupted):  # the others have to know of it first
+            mine = translate(
+                Interruptible(self.encoder_decoder, self.ballot.is_asked),
+                sources,
+                beam,
+                batch_tokens=data.evaluation.batch_tokens,
+                share=(self.ranks.number, self.ranks.world_size),
+            )
         self.network.train(was_training)
+        self.vote()
+        if self.ballot.signal is not None:
+            raise Interrupted
         texts = [data.tokenizer.target.decode(found[0].ids) if found else None for found in mine]
         everyone = self.ranks.gathered(texts)
         return [
