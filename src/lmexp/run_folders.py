@@ -45,7 +45,7 @@ def _neighbours(path: Path) -> str:
     while not parent.is_dir():
         parent = parent.parent
     there = sorted(
-        (entry for entry in parent.iterdir() if not entry.name.startswith(".")),
+        (e for e in parent.iterdir() if not e.name.startswith(".") and e.exists()),  # no dead link
         key=lambda entry: entry.stat().st_mtime_ns,
         reverse=True,
     )

@@ -178,3 +178,46 @@ def show_stack_after(seconds: int) -> None:
     import faulthandler
 
     faulthandler.dump_traceback_later(seconds)
+
+
+def _at_save(number: int, act) -> None:
+    """Call `act(file, bytes)` in the place of writing the N-th checkpoint."""
+    import io
+
+    import torch
+
+    save = torch.save
+    calls = 0
+
+    def counted(checkpoint, file, **settings):
+        nonlocal calls
+        calls += not isinstance(file, io.BytesIO)  # to which tensors are pickled
+        if calls != number or isinstance(file, io.BytesIO):
+            return save(checkpoint, file, **settings)
+        content = io.BytesIO()
+        save(checkpoint, content)
+        return act(file, content.getvalue())
+
+    torch.save = counted
+
+
+def kill_while_writing(number: int, share: float) -> None:
+    """SIGKILL when a share of the N-th checkpoint is written."""
+
+    def act(file, content):
+        file.write(content[: int(share * len(content))])
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    _at_save(number, act)
+
+
+def fill_disk(number: int) -> None:
+    """Half of the N-th checkpoint fills the disk."""
+    import errno
+
+    def act(file, content):
+        file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    _at_save(number, act)
