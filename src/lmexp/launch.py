@@ -14,6 +14,7 @@ from lmexp import models
 from lmexp.check import check
 from lmexp.errors import Parser, run_command
 from lmexp.launch_ranks import RENDEZVOUS, die_with_parent, run_ranks
+from lmexp.launchers import Tell, is_started_by_another, together
 from lmexp.origins import Origins, of_file
 from lmexp.recipe import Composition, composition, conf_dir, show
 from lmexp.resume import resumed
@@ -107,15 +108,28 @@ def _train(args: argparse.Namespace) -> int:
     if args.multirun:
         from lmexp.sweep import sweep
 
+        if is_started_by_another():
+            raise ValueError(
+                "-m starts its runs itself: leave torchrun or srun out and write trainer.devices="
+            )
         return sweep(args.overrides, args.config_dir, args.allow_targets)
+    if is_started_by_another():
+        return together(lambda tell: _train_one(args, tell))
+    return _train_one(args, _tell_nobody)
+
+
+def _tell_nobody(folder: Path, allow_targets: Sequence[str]) -> None:
+    """No other process waits."""
+
+
+def _train_one(args: argparse.Namespace, tell: Tell) -> int:
     composed = composition(args.overrides, args.config_dir, args.allow_targets)
     if composed.recipe.get("resume") is not None:
         recipe, folder = resumed(composed)
         origins = of_file(folder / RECIPE, recipe)
-        return _start(recipe, composed.allow_targets, origins, lambda: folder)
-    return _start(
-        composed.recipe, composed.allow_targets, composed.origins, lambda: _new_folder(composed)
-    )
+        return _start(recipe, composed.allow_targets, origins, lambda: folder, tell)
+    origins, allowed = composed.origins, composed.allow_targets
+    return _start(composed.recipe, allowed, origins, lambda: _new_folder(composed), tell)
 
 
 def _new_folder(composed: Composition) -> Path:
@@ -146,7 +160,10 @@ def main(args: argparse.Namespace) -> int:
         return chosen
 
     file = args.recipe / RECIPE if args.recipe.is_dir() else args.recipe
-    return _start(recipe, args.allow_targets, of_file(file, recipe), folder)
+    origins = of_file(file, recipe)
+    if is_started_by_another():
+        return together(lambda tell: _start(recipe, args.allow_targets, origins, folder, tell))
+    return _start(recipe, args.allow_targets, origins, folder, _tell_nobody)
 
 
 def _start(
@@ -154,6 +171,7 @@ def _start(
     allow_targets: Sequence[str],
     origins: Origins,
     take_folder: Callable[[], Path],
+    tell: Tell,
 ) -> int:
     """Check, take the folder before torch is imported, check what needs torch, run.
 
@@ -171,7 +189,8 @@ def _start(
             build_sizes(recipe, allow_targets, origins)
             devices = resolve_devices(recipe)
             write_recipe(recipe, folder)
-            if devices > 1:
+            tell(folder, allow_targets)
+            if devices > 1 and "RANK" not in os.environ:
                 return run_ranks(folder, devices, allow_targets)
             from lmexp.train import run as run_recipe
 

@@ -146,7 +146,8 @@ def meeting_place() -> Any:
             "WORLD_SIZE to train in one process"
         )
     store, _, _ = next(rendezvous("env://"))
-    return store
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # of torchrun, with one store
+    return distributed.PrefixStore(f"lmexp/{attempt}", store)  # type: ignore[attr-defined]
 
 
 def leave() -> None:

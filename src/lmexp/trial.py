@@ -3,6 +3,7 @@
 Imports torch, builds no network and reads no data.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ def build_sizes(recipe: Mapping[str, Any], allow_targets: Sequence[str], origins
 
 
 def resolve_devices(recipe: Mapping[str, Any]) -> int:
-    """The devices of this machine that the run takes; trainer.micro_batches=auto becomes as many.
+    """The devices of this machine that the run takes; trainer.micro_batches=auto becomes one a rank.
 
     Raises:
         ValueError: they are not there, or a step has fewer rows.
@@ -31,9 +32,10 @@ def resolve_devices(recipe: Mapping[str, Any]) -> int:
     from lmexp.hardware import choose
 
     trainer = recipe["trainer"]
-    asked = trainer["accelerator"], trainer["devices"], trainer["precision"]
+    devices = os.environ.get("LOCAL_WORLD_SIZE", trainer["devices"])  # started by another
+    asked = trainer["accelerator"], devices, trainer["precision"]
     chosen = choose(*asked, uses_all=trainer["strategy"] == "ddp")
-    share_out(recipe, chosen.devices)
+    share_out(recipe, int(os.environ.get("WORLD_SIZE", chosen.devices)))  # of all machines
     return chosen.devices
 
 
