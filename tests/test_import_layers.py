@@ -73,7 +73,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
 }
 COMMANDS = {"train", "evaluate", "predict", "show", "plan", "launch", "sweep", "__main__"}
 COMMANDS |= {"translate", "chat", "average", "attend", "evaluate_pairs", "evaluate_windows"}
-COMMANDS |= {"replay"}
+COMMANDS |= {"replay", "slurm", "launchers"}
 
 
 def imports(file: Path) -> set[str]:

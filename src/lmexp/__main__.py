@@ -9,6 +9,7 @@ from lmexp.errors import Parser, run_command
 COMMANDS = {
     "train": ("recipe", "train.py with the configuration that comes with lmexp"),
     "run": ("launch", "start a run from a frozen recipe.yaml"),
+    "slurm": ("slurm", "the batch file that trains on a SLURM cluster and goes on when requeued"),
     "plan": ("plan", "what a run would do, before any compute"),
     "models": ("models", "which architecture does which task"),
     "evaluate": ("evaluate", "score a split or a file with a trained model"),

@@ -24,7 +24,7 @@ def build_sizes(recipe: Mapping[str, Any], allow_targets: Sequence[str], origins
 
 
 def resolve_devices(recipe: Mapping[str, Any]) -> int:
-    """The devices of this machine that the run takes; trainer.micro_batches=auto becomes one a rank.
+    """The devices of this machine that the run takes; trainer.micro_batches=auto is resolved.
 
     Raises:
         ValueError: they are not there, or a step has fewer rows.
