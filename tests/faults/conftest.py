@@ -64,8 +64,8 @@ class Server:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def start(self, arguments, faults=(), environment=None) -> Started:
-        """Begin `python train.py` with arguments."""
+    def start(self, arguments, faults=(), environment=None, directory=None) -> Started:
+        """Begin `python train.py` with arguments, in a directory."""
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()
@@ -76,6 +76,7 @@ class Server:
                 "folder": str(folder),
                 "faults": list(faults),
                 "environment": environment or {},
+                "directory": str(directory or folder),
             }
         )
         return Started(self, pid, folder)

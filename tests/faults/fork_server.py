@@ -53,7 +53,9 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def forked(command, output: Path, errors: Path, environment: dict[str, str], faults) -> Forked:
+def forked(
+    command, output: Path, errors: Path, environment: dict[str, str], faults, directory: str = "."
+) -> Forked:
     """Run `python -m lmexp <command>` in a copy of this process."""
     pid = os.fork()
     if pid:
@@ -68,6 +70,7 @@ def forked(command, output: Path, errors: Path, environment: dict[str, str], fau
         os.environ.update(environment)
         for stream, path in ((1, output), (2, errors)):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+        os.chdir(directory)
         status = _run(command, faults)
     except SystemExit as ending:
         status = ending.code if isinstance(ending.code, int) else 1
@@ -113,6 +116,7 @@ def serve() -> None:
                 folder / "stderr.txt",
                 {**os.environ, **request["environment"]},
                 request["faults"],
+                request["directory"],
             )
             processes[process.pid] = process
             reply = process.pid
