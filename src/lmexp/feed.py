@@ -6,6 +6,7 @@ and a mirror that starts late or after a resume catches up in the same way as it
 """
 
 import json
+import math
 import sys
 import threading
 import time
@@ -44,13 +45,13 @@ class Mirror(Protocol):
 
 
 class _Tail:
-    """The whole lines that were added to a file since the last look."""
+    """The whole lines that were added to a file since the last look, up to a step."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
 
-    def lines(self) -> Iterator[dict[str, Any]]:
+    def lines(self, last_step: float) -> Iterator[dict[str, Any]]:
         if not self._path.exists():
             return
         with self._path.open("rb") as file:
@@ -58,33 +59,53 @@ class _Tail:
             for line in file:
                 if not line.endswith(b"\n"):
                     return
+                values = json.loads(line)
+                if values["step"] > last_step:
+                    return
                 self._offset += len(line)
-                yield json.loads(line)
+                yield values
 
 
 class Feed:
     """One mirror and its thread.
 
+    A point is sent once a checkpoint covers its step: what a kill takes back was never shown. A run
+    that finishes shows all.
+
     A mirror that raises is reported on the console, once, and left behind; one that hangs is
     reported when the run ends.
     """
 
-    def __init__(self, mirror: Mirror, folder: Path, recipe: Mapping[str, Any], step: int) -> None:
+    def __init__(
+        self,
+        mirror: Mirror,
+        folder: Path,
+        recipe: Mapping[str, Any],
+        step: int,
+        covered: float,
+    ) -> None:
         self._mirror = mirror
         self._folder = folder
         self._recipe = recipe
         self._step = step
         self._name = type(mirror).__name__
         self._ending = threading.Event()
+        self._covered = covered
         self._summary: Mapping[str, Any] = {}
         self._status = ""
         self._is_reported = False
         self._thread = threading.Thread(target=self._run, name=f"mirror {self._name}", daemon=True)
         self._thread.start()
 
+    def cover(self, step: int) -> None:
+        """A checkpoint of that step is on the disk."""
+        self._covered = step
+
     def end(self, summary: Mapping[str, Any], status: str) -> None:
         """Asks the mirror to take what is left and finish; returns at once."""
         self._summary, self._status = summary, status
+        if status == "finished":
+            self._covered = math.inf
         self._ending.set()
 
     def wait(self, deadline: float) -> None:
@@ -125,13 +146,14 @@ class Feed:
             is_ending = False
             while not is_ending:
                 is_ending = self._ending.wait(POLL_SECONDS)
-                for line in metrics.lines():
+                covered = self._covered  # before the lines are read: of a later step may be some
+                for line in metrics.lines(covered):
                     if pending and line["step"] != pending["step"]:
                         self._log(pending)
                         pending = {}
                     if line["step"] > after:
                         pending.update(line)
-                for line in samples.lines():
+                for line in samples.lines(covered):
                     self._mirror.sample(line["step"], line["text"])
             if pending:
                 self._log(pending)

@@ -207,6 +207,7 @@ class Keeper(Callback):
         if self._ranks.is_first:
             rotate(self.folder)
             self._keep_newest(self.folder / "last.ckpt", task.steps_done)
+            self._recorder.record.cover(task.steps_done)
         self._recorder.leave_out(time.perf_counter() - began)
 
     def _keep_newest(self, file: Path, step: int) -> None:

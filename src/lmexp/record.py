@@ -68,6 +68,7 @@ class Record:
         self._feeds: list[Feed] | None = None
         self._samples: TextIO | None = None
         self._is_open = True
+        self._covered = -1  # the step of the newest checkpoint
         self._continue_after(float("inf"))
         self._lines = _append(folder / METRICS)
         self._summary: dict[str, Any] = {}  # anew: figures of an earlier session may not hold now
@@ -92,6 +93,13 @@ class Record:
         if self._feeds is not None:
             raise RuntimeError("cut_back must come before the first write of a session")
         self._continue_after(step)
+        self._covered = step
+
+    def cover(self, step: int) -> None:
+        """A checkpoint of that step is on the disk: what was recorded up to it may be shown."""
+        self._covered = step
+        for feed in self._feeds or []:
+            feed.cover(step)
 
     def _continue_after(self, step: float) -> None:
         self._latest = cut_after(self.folder / METRICS, step)
@@ -175,7 +183,8 @@ class Record:
 
     def _start_mirrors(self) -> None:
         self._feeds = [
-            Feed(mirror, self.folder, self._recipe, self._step) for mirror in self._mirrors
+            Feed(mirror, self.folder, self._recipe, self._step, self._covered)
+            for mirror in self._mirrors
         ]
 
     def close(self, status: str) -> dict[str, Any]:
@@ -213,6 +222,9 @@ class NoRecord:
     step = -1
 
     def cut_back(self, step: int) -> None:
+        pass
+
+    def cover(self, step: int) -> None:
         pass
 
     def write(self, step: int, values: Mapping[str, float | int | str]) -> None:
