@@ -232,3 +232,19 @@ def end_with_folder(folders: str) -> None:
         os._exit(0)
 
     launch.write_recipe = end
+
+
+def break_mirror(how: str) -> None:
+    """Whoever shows the record elsewhere raises at its first line, or never comes back."""
+    import threading
+
+    from lmexp import mirrors, record
+
+    def fail(self, step, values):
+        if how == "raises":
+            raise ConnectionError("the server is gone")
+        threading.Event().wait()
+
+    mirrors.CSV.log = fail
+    init = record.Record.__init__
+    record.Record.__init__ = lambda *args: init(*args, finish_timeout_seconds=1.0)
