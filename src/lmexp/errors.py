@@ -48,7 +48,10 @@ def one_line(error: BaseException) -> str:
     """The message without line breaks; of the system's own errors the file first."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+    text = str(error)
+    if text.startswith("Caught ") and "Original Traceback" in text:  # of a DataLoader's process
+        text = f"{text.strip().splitlines()[-1]} (in a process that data.num_workers= started)"
+    return " ".join(text.split()) or type(error).__name__
 
 
 def say(text: str) -> None:

@@ -24,6 +24,7 @@ OF_A_LAUNCHER = (
 LOOK_SECONDS = 0.02
 END_SECONDS = 2.0  # for the others to end by themselves when one has failed
 OBEY_SECONDS = 5.0  # for them to obey SIGTERM then
+LOST = 75  # exit status of a rank that ended because another one was gone (EX_TEMPFAIL, sysexits.h)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -90,51 +91,41 @@ def words(meeting: Path, rank: int) -> Path:
 
 
 def _wait(processes: Sequence["subprocess.Popen[bytes]"], meeting: Path) -> int:
-    while (failed := _first_failed(processes)) is None:
+    while not any(process.poll() for process in processes):
         if all(process.returncode == 0 for process in processes):
             return 0
         time.sleep(LOOK_SECONDS)
-    _end(processes)
-    status = processes[failed].returncode
-    ended_alike = processes[0].returncode == status
-    if failed > 0 and not (ended_alike and status > 0):
-        _report(failed, status, meeting)
+    _wait_for_all(processes, END_SECONDS)
+    by_themselves = [rank for rank, process in enumerate(processes) if process.returncode]
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process in processes:
+            process.send_signal(number)  # one that has ended already is left alone
+        _wait_for_all(processes, OBEY_SECONDS)
+    rank = min(by_themselves, key=lambda rank: (processes[rank].returncode == LOST, rank))
+    status = processes[rank].returncode
+    if rank > 0 and (processes[0].returncode != status or status < 0):
+        _report(rank, status, meeting)
     return status if status > 0 else 128 - status
 
 
-def _first_failed(processes: Sequence["subprocess.Popen[bytes]"]) -> int | None:
-    """The rank that has failed, the first of several; a rank that was killed goes before others.
-
-    The others fail because of it, perhaps before anybody has looked.
-    """
-    failed = [rank for rank, process in enumerate(processes) if process.poll()]
-    return min(failed, key=lambda rank: (processes[rank].returncode > 0, rank), default=None)
-
-
-def _end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
-    """Let the others end by themselves, then ask them to, then kill them."""
-    for number, seconds in (
-        (None, END_SECONDS),
-        (signal.SIGTERM, OBEY_SECONDS),
-        (signal.SIGKILL, OBEY_SECONDS),
-    ):
-        for process in processes:
-            if number is not None and process.poll() is None:
-                process.send_signal(number)
-        deadline = time.monotonic() + seconds
-        for process in processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
-        if all(process.poll() is not None for process in processes):
-            return
+def _wait_for_all(processes: Sequence["subprocess.Popen[bytes]"], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline - time.monotonic()))
 
 
 def _report(rank: int, status: int, meeting: Path) -> None:
     text = words(meeting, rank).read_text(encoding="utf-8", errors="replace").strip()
     if text:
         print(text, file=sys.stderr, flush=True)
-    how = f"exit status {status}" if status > 0 else signal.Signals(-status).name
-    say(f"rank {rank} ended first, by {how}")
+    how = f"with exit status {status}" if status > 0 else f"killed by {_name(-status)}"
+    say(f"rank {rank} ended first, {how}")
+
+
+def _name(number: int) -> str:
+    name = signal.Signals(number).name
+    return f"{name}, perhaps for want of memory" if number == signal.SIGKILL else name
 
 
 def die_with_parent() -> None:

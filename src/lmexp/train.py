@@ -8,10 +8,11 @@ from typing import Any
 from lmexp import checkpoint as checkpoints
 from lmexp.callbacks import Recorder, Segments
 from lmexp.cpu import cure_allocator
-from lmexp.errors import say
+from lmexp.errors import one_line, say
 from lmexp.failures import FailureKeeper
 from lmexp.hardware import peak_flops
 from lmexp.keeping import Keeper
+from lmexp.launch_ranks import LOST
 from lmexp.networks.flops import flops_per_token
 from lmexp.parts import Parts, Recipe, assemble, start_facts, use_hardware
 from lmexp.ranks import Ranks, is_lost, join, leave
@@ -51,9 +52,12 @@ def run(recipe: Recipe, folder: Path, *, allow_targets: Sequence[str] = ()) -> i
         say(f"{ending}: {_what_now(folder)}")
         return 128 + ending.number
     except RuntimeError as error:
-        if not is_lost(error):
+        if is_lost(error):
+            say(f"another process of this run has ended: {_what_now(folder)}")
+            return LOST
+        if "DataLoader worker" not in str(error):
             raise
-        say(f"another process of this run has ended: {_what_now(folder)}")
+        say(f"{one_line(error)} data.num_workers=0 reads without such: {_what_now(folder)}")
         return 1
     finally:
         signals.restore()

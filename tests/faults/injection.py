@@ -248,3 +248,43 @@ def break_mirror(how: str) -> None:
     mirrors.CSV.log = fail
     init = record.Record.__init__
     record.Record.__init__ = lambda *args: init(*args, finish_timeout_seconds=1.0)
+
+
+def note_memory(file: str, every: int) -> None:
+    """Append step, resident bytes and the number of open files of this process to a file."""
+    from lmexp.tasks import base
+
+    update = base.Task._update
+    session = 0
+
+    def noted(self):
+        nonlocal session
+        update(self)
+        session += 1
+        if session % every == 0:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            files = len(list(Path("/proc/self/fd").iterdir()))
+            line = {"step": session, "bytes": pages * os.sysconf("SC_PAGE_SIZE"), "files": files}
+            with Path(file).open("a") as lines:
+                lines.write(json.dumps(line) + "\n")
+
+    base.Task._update = noted
+
+
+def fail_in_worker(how: str, step: int) -> None:
+    """The process that reads the data raises, or is killed, at a step."""
+    from torch.utils.data import get_worker_info
+
+    from lmexp import loaders, pair_data
+
+    for steps in (loaders.TrainSteps, pair_data.PairSteps):
+        read = steps.__getitem__
+
+        def failing(self, position, read=read):
+            if position == (0, step) and get_worker_info() is not None:
+                if how == "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                raise OSError("the disk is gone")
+            return read(self, position)
+
+        steps.__getitem__ = failing
