@@ -223,7 +223,7 @@ def fill_disk(number: int) -> None:
     _at_save(number, act)
 
 
-def end_with_folder(folders: str) -> None:
+def end_with_folder() -> None:
     """As soon as the run has its folder, print it and end."""
     from lmexp import launch
 
@@ -288,3 +288,10 @@ def fail_in_worker(how: str, step: int) -> None:
             return read(self, position)
 
         steps.__getitem__ = failing
+
+
+def mutant(name: str) -> None:
+    """A bug that the checks have to find (mutants.py)."""
+    import mutants
+
+    getattr(mutants, name)()

@@ -102,19 +102,22 @@ def test_a_sweep_of_runs_with_two_ranks_each_makes_a_folder_a_job(place):
     assert not processes_in(place)
 
 
-def test_fifty_launches_in_a_second_take_fifty_folders(server, place, monkeypatch):
-    sizes = ["model=rnn", "model.d_model=8", f"data.files={place / 'text.txt'}", *SMALL]
-    monkeypatch.chdir(place)
-    folders = place / "logs"
-    stop = [["launcher", "end_with_folder", str(folders)]]
+def check_launches(server, text, folder: Path, faults=()) -> None:
+    """Fifty runs begun at once, of which each ends as soon as it has its folder."""
+    sizes = ["model=rnn", "model.d_model=8", f"data.files={text}", *SMALL, "name=many"]
+    stop = ["launcher", "end_with_folder"]
 
-    began = [server.start([*sizes, "name=many"], stop, directory=place) for _ in range(LAUNCHES)]
+    began = [server.start(sizes, [stop, *faults], directory=folder) for _ in range(LAUNCHES)]
     ended = [run.wait() for run in began]
 
     assert [run.status for run in ended] == [0] * LAUNCHES, ended[0].errors
     taken = [run.output.strip() for run in ended]
     assert len(set(taken)) == LAUNCHES
-    assert sorted(taken) == sorted(map(str, (place / "logs/runs/many").iterdir()))
+    assert sorted(taken) == sorted(map(str, (folder / "logs/runs/many").iterdir()))
+
+
+def test_fifty_launches_in_a_second_take_fifty_folders(server, text, tmp_path):
+    check_launches(server, text, tmp_path)
 
 
 @pytest.mark.parametrize("way", ["two ranks", "a sweep"])
