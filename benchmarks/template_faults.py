@@ -236,7 +236,7 @@ def lost_steps(side: Side, folder: Path, step: int) -> str:
 
 
 def spoilt(side: Side, folder: Path) -> str:
-    how = Run(side, folder, {"NAN_AT": f"1:{KILLED_AT}"}).end()
+    how = Run(side, folder, {"NAN_AT": f"1:{KILLED_AT}"}).end().partition(" after")[0]
     weights = side.weights(folder)
     bad = any(not value.isfinite().all() for value in weights.values())
     return f"{how}; last.ckpt {'is NaN' if bad else 'is finite'}"

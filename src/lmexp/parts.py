@@ -14,6 +14,7 @@ from lmexp.environment import usable_cores
 from lmexp.errors import say
 from lmexp.hardware import Hardware, choose, expected_seconds
 from lmexp.ranks import Ranks, is_among_ranks, local_world_size
+from lmexp.recompute import recompute_blocks
 from lmexp.record_files import read_summary
 from lmexp.report import duration
 from lmexp.run_folder import RECIPE
@@ -110,6 +111,8 @@ def assemble(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...], ranks
     task.nominal_tokens, task.micro_batches = data.tokens_per_step, data.micro_batches
     task.ranks, task.tell = ranks, announce
     task.guard = Guard(settings.on_nonfinite, settings.on_spike, settings.spike_deviations)
+    if settings.activation_checkpointing:
+        recompute_blocks(task.network)
     if settings.compile:
         _compile(task.network)
     done = saved["training"]["steps_done"] if saved is not None else 0

@@ -30,6 +30,8 @@ class TrainerSettings:
         strategy: one process, or ddp: one a device, each with the whole network.
         devices: of each machine; auto: one, and with ddp all of its GPUs.
         precision: auto takes bf16-mixed where the device has bfloat16 instructions.
+        activation_checkpointing: compute the network's layers again in the backward pass instead of
+            keeping what they computed.
         compile: torch.compile the network's forward pass.
         threads: of torch on the CPU; null leaves torch's default.
         max_steps: optimizer steps; null where max_epochs decides.
@@ -54,6 +56,7 @@ class TrainerSettings:
     strategy: Strategy
     devices: Literal["auto"] | Count
     precision: Precision
+    activation_checkpointing: bool
     compile: bool
     threads: Count | None
     max_steps: Count | None
