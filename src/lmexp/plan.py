@@ -51,10 +51,13 @@ def _print_plan(recipe: Recipe, allow_targets: Sequence[str], *, reads_data: boo
     from lmexp.build import build_data, build_task
     from lmexp.hardware import choose
     from lmexp.report import print_start
+    from lmexp.rules import share_out
     from lmexp.targets import build
 
     settings = build(recipe["trainer"], allow_targets)
-    hardware = choose(settings.accelerator, settings.devices, settings.precision)
+    asked = settings.accelerator, settings.devices, settings.precision
+    hardware = choose(*asked, uses_all=settings.strategy == "ddp")
+    share_out(recipe, hardware.devices)
     data = build_data(recipe, build(recipe["tokenizer"], allow_targets), allow_targets)
     if reads_data:
         data.prepare(splits=data.corpus.splits, announce=print)
