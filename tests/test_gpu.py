@@ -41,3 +41,23 @@ def test_a_run_begun_on_a_gpu_is_resumed_on_the_cpu(tmp_path):
     loss_of_a_run(tmp_path, "trainer=gpu", "trainer.precision=32-true")
 
     assert main([f"resume={tmp_path}", "trainer=cpu", "trainer.max_steps=50"]) == 0
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are fewer than two CUDA devices")
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_two_gpus_learn_what_one_learns(precision, tmp_path):
+    cut = ("trainer=gpu", f"trainer.precision={precision}", "trainer.micro_batches=2")
+
+    one = loss_of_a_run(tmp_path, *cut, "trainer.devices=1")
+    two = loss_of_a_run(tmp_path, *cut, "trainer.devices=2")  # NCCL
+
+    assert two == pytest.approx(one, abs=1e-4 if precision == "32-true" else 0.02)
+
+
+def test_a_compiled_network_learns_what_a_plain_one_learns(tmp_path):
+    plain = loss_of_a_run(tmp_path, "trainer=gpu", "trainer.precision=32-true")
+    compiled = loss_of_a_run(
+        tmp_path, "trainer=gpu", "trainer.precision=32-true", "trainer.compile=true"
+    )
+
+    assert compiled == pytest.approx(plain, abs=0.01)

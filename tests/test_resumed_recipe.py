@@ -70,11 +70,20 @@ def test_another_logger_takes_the_place_of_the_old_one(run):
     ],
 )
 def test_what_would_change_the_result_is_refused_with_both_values(run, typed, wanted, had):
-    with pytest.raises(ValueError, match="leave it out") as refused:
+    with pytest.raises(ValueError, match="leave that out") as refused:
         go_on(run, typed)
 
     assert wanted in str(refused.value)
     assert had in str(refused.value)
+
+
+def test_all_that_differs_is_listed_at_once(run):
+    with pytest.raises(ValueError, match="leave that out") as refused:
+        go_on(run, "model=lstm", "tokenizer=byte", "data.batch_size=7", "trainer.devices=4")
+
+    for key in ("model.cell=lstm", "tokenizer._target_", "data.batch_size=7"):
+        assert key in str(refused.value)
+    assert "devices" not in str(refused.value)
 
 
 def test_the_command_line_that_began_the_run_may_be_repeated(run):

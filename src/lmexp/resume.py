@@ -40,7 +40,7 @@ def resumed(composition: Composition) -> Resumed:
 
     Raises:
         FileNotFoundError: there is no such run.
-        ValueError: an override would change what is learnt; names both values.
+        ValueError: overrides would change what is learnt; names both values of each.
     """
     named = str(composition.recipe["resume"])
     if not named:
@@ -53,7 +53,7 @@ def resumed(composition: Composition) -> Resumed:
             f"after others thrown away: write resume={folder}"
         )
     stored = read_recipe(folder / RECIPE)
-    recipe = copy.deepcopy(stored)
+    recipe, refused = copy.deepcopy(stored), []
     for typed, line in composition.typed.items():
         if typed.split(".")[0] in IGNORED:
             continue
@@ -62,11 +62,12 @@ def resumed(composition: Composition) -> Resumed:
             if any(f"{key}.".startswith(f"{harmless}.") for harmless in HARMLESS):
                 _set(recipe, key, wanted)
             elif wanted != had:
-                raise ValueError(
-                    f"command line: {line} asks for {key}={wanted}, and {folder} began with "
-                    f"{key}={had}: leave it out to go on with that run, or leave resume= out to "
-                    "begin another"
-                )
+                refused.append(f"{line} asks for {key}={wanted}, and it began with {key}={had}")
+    if refused:
+        raise ValueError(
+            f"command line: {folder} is another run: {'; '.join(refused)}: leave that out to go on "
+            "with it, or leave resume= out to begin another"
+        )
     _check_steps(recipe["trainer"], stored["trainer"], folder)
     return Resumed(recipe, folder)
 

@@ -93,3 +93,26 @@ def test_killed_and_resumed_is_bitwise_the_uninterrupted_run(
     kind, name, ranks, server, whole, text, tmp_path
 ):
     check(server, whole, text, tmp_path, kind, name, ranks)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["trainer.precision=bf16-mixed"],
+        ["trainer.precision=bf16-true"],
+        ["trainer.precision=32-true", "trainer.activation_checkpointing=true"],
+    ],
+)
+@pytest.mark.parametrize("kind", ["lstm", "translation transformer"])
+def test_a_kill_changes_no_bit_in_low_precision_either(kind, settings, server, text, tmp_path):
+    for name, faults in (
+        ("whole", []),
+        ("killed", [["1", "send_signal", f"{KINDS[kind].task}.sums:35", "SIGKILL"]]),
+    ):
+        arguments = [*overrides(kind, tmp_path / name, text, ranks=2), *settings]
+        ended = server.run(arguments, faults)
+        assert ended.status == (137 if faults else 0), ended.errors
+    resumed = server.run([f"resume={tmp_path / 'killed'}"])
+    assert resumed.status == 0, resumed.errors
+
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
