@@ -154,9 +154,10 @@ class Recorder(Callback):
     ) -> None:
         """Add the step up, and write a line every so many."""
         sums = task.last_sums
-        self._nll += sums.nll
-        self._count += sums.tokens
-        self.tokens += int(sums.tokens)
+        if not task.left_out:
+            self._nll += sums.nll
+            self._count += sums.tokens
+            self.tokens += int(sums.tokens)
         now = time.perf_counter()
         self._seconds += now - self._last
         self.step_seconds += now - self._last

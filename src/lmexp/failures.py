@@ -1,8 +1,8 @@
-"""What is kept of a step whose loss or gradient is not finite, under failures/ of the run.
+"""What is kept of a step that ended a training, or was left out, under failures/ of the run.
 
-failures/step_1234/state.ckpt     the run before that step: weights, optimizer, plan
+failures/step_1234/state.ckpt     the run without that step: weights, optimizer, carried state
 failures/step_1234/batch.pt       all that the step read, micro-batch by micro-batch
-failures/step_1234/failure.json   what was not finite
+failures/step_1234/failure.json   what was wrong
 """
 
 import json
@@ -19,7 +19,7 @@ from lmexp.batch import TrainStep
 from lmexp.ranks import Ranks
 from lmexp.tasks.interface import NonFiniteError
 
-MOST_KEPT = 3  # steps of a session: each is as large as a checkpoint
+MOST_KEPT = 3  # left-out steps of a session: each is as large as a checkpoint
 STATE, BATCH, FAILURE = "state.ckpt", "batch.pt", "failure.json"
 
 
@@ -39,8 +39,8 @@ class FailureKeeper(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, task: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """A step that was left out."""
-        if task.left_out:
+        """A step that was left out; of many the first few."""
+        if task.left_out and len(self.kept) < MOST_KEPT:
             self._keep(trainer, task, task.left_out)
 
     def on_exception(self, trainer: lightning.Trainer, task: Any, exception: BaseException) -> None:
@@ -49,8 +49,6 @@ class FailureKeeper(Callback):
             self._keep(trainer, task, str(exception))
 
     def _keep(self, trainer: lightning.Trainer, task: Any, what: str) -> None:
-        if len(self.kept) == MOST_KEPT:
-            return
         step: TrainStep = task.last_step
         done = task.steps_done - bool(task.left_out)  # steps before this one
         folder = self._folder / f"step_{done}"

@@ -64,7 +64,6 @@ class GradientSum:
 
     def _send(self) -> None:
         bucket = self._buckets[self._next]
-        self._next += 1
         gradients = [parameter.grad for parameter in bucket.parameters]
         there = [float(gradient is not None) for gradient in gradients]
         parts = [
@@ -73,6 +72,7 @@ class GradientSum:
         ]
         bucket.sent = torch.cat([*parts, parts[0].new_tensor(there)])
         bucket.work = distributed.all_reduce(bucket.sent, async_op=True)
+        self._next += 1  # not before: there may be too little memory for the copy
 
     def finish(self) -> None:
         """Send what is left, and put the sums in the gradients' place.

@@ -145,7 +145,7 @@ class Keeper(Callback):
         """A signal during the test: all is saved."""
         task.vote()
         if task.ballot.signal is not None:
-            raise Terminated(task.ballot.signal)
+            raise Terminated(task.ballot.signal, is_agreed=True)
 
     def on_validation_end(self, trainer: lightning.Trainer, task: Any) -> None:
         """Save; keep it if it is among the best.
@@ -197,7 +197,7 @@ class Keeper(Callback):
     def _end(self, trainer: lightning.Trainer, task: Any, *, validation_is_due: bool) -> None:
         self._validation_is_due = validation_is_due
         self.save(trainer, task)
-        raise Terminated(task.ballot.signal)
+        raise Terminated(task.ballot.signal, is_agreed=True)
 
     def save(self, trainer: lightning.Trainer, task: Any) -> None:
         """Write last.ckpt; the one before becomes previous.ckpt, the oldest goes."""

@@ -187,10 +187,11 @@ def _start(
             from lmexp.trial import build_sizes, resolve_devices
 
             build_sizes(recipe, allow_targets, origins)
-            devices = resolve_devices(recipe)
+            has_ranks = is_started_by_another()
+            devices = resolve_devices(recipe, has_ranks=has_ranks)
             write_recipe(recipe, folder)
             tell(folder, allow_targets)
-            if devices > 1 and "RANK" not in os.environ:
+            if devices > 1 and not has_ranks:
                 return run_ranks(folder, devices, allow_targets)
             from lmexp.train import run as run_recipe
 

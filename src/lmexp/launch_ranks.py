@@ -14,9 +14,10 @@ from pathlib import Path
 
 from lmexp.errors import say
 from lmexp.forwarding import Forwarder
+from lmexp.targets import as_flags
 
 PARENT = "LMEXP_PARENT"  # the process that started a rank
-RENDEZVOUS = "LMEXP_RENDEZVOUS"  # as in ranks, which imports torch
+RENDEZVOUS = "LMEXP_RENDEZVOUS"  # the file where the ranks that were started here meet
 OF_A_LAUNCHER = (
     *("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
     *("MASTER_ADDR", "MASTER_PORT", RENDEZVOUS, PARENT),
@@ -53,8 +54,7 @@ def run_ranks(folder: Path, count: int, allow_targets: Sequence[str]) -> int:
 def _start(
     rank: int, count: int, folder: Path, meeting: Path, allow_targets: Sequence[str]
 ) -> "subprocess.Popen[bytes]":
-    flags = [part for package in allow_targets for part in ("--allow-targets", package)]
-    command = [sys.executable, "-m", "lmexp", "run", str(folder), *flags]
+    command = [sys.executable, "-m", "lmexp", "run", str(folder), *as_flags(allow_targets)]
     environment = environment_of(rank, count, meeting)
     if rank == 0:
         return subprocess.Popen(command, env=environment, start_new_session=True)

@@ -77,6 +77,7 @@ def together(start: Callable[[Tell], int]) -> int:
     finally:
         if not store.check([_KEY]):  # refused before it began
             store.set(_KEY, _REFUSED)
+            time.sleep(1.0)  # the store may end with this process, and the others look at it
 
 
 def _told(folder: Path, allow_targets: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from lmexp.hardware import has_bf16_instructions
 from lmexp.losses import chunk_rows
 from lmexp.networks.interface import EncoderDecoder
 from lmexp.optimizers import parameter_groups
+from lmexp.recompute import recompute_blocks
 from lmexp.targets import build
 
 Recipe = Mapping[str, Any]
@@ -84,6 +85,8 @@ def device_memory(
     activations = None
     if total <= MEASURED_PARAMETERS:
         real = build_task(recipe, vocab, None, allow_targets).network
+        if recipe["trainer"]["activation_checkpointing"]:
+            recompute_blocks(real)
         activations = _activation_bytes(real, rows, length, precision)
     return Memory(
         weights,

@@ -1,5 +1,6 @@
 """All that a run is made of, built from its recipe: data, network, task, and where it goes on."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,9 +61,14 @@ def use_hardware(settings: TrainerSettings) -> Hardware:
     hardware = choose(settings.accelerator, devices, settings.precision, uses_all=uses_all)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    elif hardware.accelerator == "cpu" and hardware.devices > 1:
+    elif hardware.accelerator == "cpu" and hardware.devices > 1 and not _has_own_cores():
         torch.set_num_threads(max(1, usable_cores() // hardware.devices))
     return hardware
+
+
+def _has_own_cores() -> bool:
+    """Whether somebody has said already which share of the machine a process may use."""
+    return "OMP_NUM_THREADS" in os.environ or "SLURM_STEP_ID" in os.environ  # srun binds its tasks
 
 
 def assemble(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...], ranks: Ranks) -> Parts:
@@ -74,6 +80,11 @@ def assemble(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...], ranks
     """
     settings = build(recipe["trainer"], allow_targets)
     hardware = use_hardware(settings)
+    if hardware.devices != ranks.local_world_size:
+        raise ValueError(
+            f"{hardware.devices} devices, and {ranks.local_world_size} processes were started for "
+            "them here: unset RANK and WORLD_SIZE, or start one process a device"
+        )
     announce = say if ranks.is_first else _ignore
     (folder / "checkpoints").mkdir(exist_ok=True)
     path = checkpoints.newest_good(folder, warn=announce)
@@ -103,7 +114,8 @@ def assemble(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...], ranks
     )
     ranks.arrive("prepared")
     ranks.wait("prepared")  # for as long as it takes
-    _check_same_everywhere(data, path, ranks)
+    done = saved["training"]["steps_done"] if saved is not None else 0
+    _check_same_everywhere(data, f"after step {done}", ranks)
     if ranks.is_first:
         tokenizers.save(data.tokenizer, folder / "tokenizer.json")
     total_steps = settings.total_steps(data.steps_per_epoch)
@@ -115,7 +127,6 @@ def assemble(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...], ranks
         recompute_blocks(task.network)
     if settings.compile:
         _compile(task.network)
-    done = saved["training"]["steps_done"] if saved is not None else 0
     data.start_at(divmod(done, data.steps_per_epoch))
     task.steps_done = done
     due = bool(saved is not None and saved["validation_is_due"])
@@ -145,18 +156,18 @@ def _compile(network: Any) -> None:
             setattr(network, name, torch.compile(getattr(network, name)))
 
 
-def _check_same_everywhere(data: Any, saved: Path | None, ranks: Ranks) -> None:
+def _check_same_everywhere(data: Any, checkpoint: str, ranks: Ranks) -> None:
     """Machines may see other files under the same names."""
     mine = {
         "the data": data.data_hash,
         "the tokenizer": data.tokenizer.hash(),
-        "the checkpoint": saved.name if saved is not None else "none",
+        "the checkpoint": checkpoint,
     }
     for what, first in ranks.told(mine).items():
         if mine[what] != first:
             raise ValueError(
-                f"{what} of rank {ranks.number} is {mine[what][:12]}…, that of rank 0 "
-                f"{first[:12]}…: all machines have to see the same run folder and the same data"
+                f"{what} of rank {ranks.number} is {mine[what][:20]}…, that of rank 0 "
+                f"{first[:20]}…: all machines have to see the same run folder and the same data"
             )
 
 

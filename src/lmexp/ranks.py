@@ -5,6 +5,7 @@ LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT). Those that lmexp starts on one mach
 meet at, RENDEZVOUS, in place of an address: no port can be taken by somebody else.
 """
 
+import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -14,8 +15,10 @@ import torch
 from torch import Tensor, distributed
 from torch.distributed.rendezvous import rendezvous
 
+from lmexp.launch_ranks import RENDEZVOUS
+
 T = TypeVar("T")
-RENDEZVOUS = "LMEXP_RENDEZVOUS"
+_OF_THE_LOST = ("Connection closed", "Connection reset", "Broken pipe", "Read error", "recv")
 _LOOK_SECONDS = 0.02  # between two looks of one that waits: a signal is obeyed meanwhile
 
 
@@ -29,7 +32,7 @@ class Ranks:
         local_number: among those of this machine.
         local_world_size: how many this machine has.
         store: what they all can read and write.
-        device: where sums are formed: of the network's parameters.
+        device: of the network's parameters, where sums are formed.
     """
 
     number: int = 0
@@ -83,14 +86,17 @@ class Ranks:
         if self.world_size > 1:
             self.store.add(place, 1)
 
-    def wait(self, place: str, *, count: int | None = None) -> None:
-        """Wait, however long, until `count` ranks, or all, have come to a place.
+    def wait(self, place: str, *, count: int | None = None, seconds: float = math.inf) -> None:
+        """Wait, but not longer than some seconds, until `count` ranks, or all, are at a place.
 
         Python code runs meanwhile, so that signals are obeyed, which no collective allows.
         """
         if self.world_size == 1:
             return
+        deadline = time.monotonic() + seconds
         while self.store.add(place, 0) < (self.world_size if count is None else count):
+            if time.monotonic() > deadline:
+                return
             time.sleep(_LOOK_SECONDS)
 
 
@@ -108,13 +114,13 @@ def join(device: str) -> Ranks:
     """Meet the other ranks; alone where no launcher has started several.
 
     Args:
-        device: cpu or cuda.
+        device: cpu, cuda or mps.
 
     Raises:
         ValueError: the environment lacks what is needed to meet.
     """
     if not is_among_ranks():
-        return Ranks()
+        return Ranks(device=device)
     number, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     local_number = int(os.environ.get("LOCAL_RANK", number))
     store = meeting_place()
@@ -158,4 +164,9 @@ def leave() -> None:
 
 def is_lost(error: BaseException) -> bool:
     """Whether an error says that another rank is gone."""
-    return isinstance(error, distributed.DistBackendError) or "gloo" in str(error)
+    return is_of_communication(error) and any(words in str(error) for words in _OF_THE_LOST)
+
+
+def is_of_communication(error: BaseException) -> bool:
+    """Whether an error comes from how ranks talk to one another."""
+    return isinstance(error, distributed.DistError) or "gloo" in str(error)

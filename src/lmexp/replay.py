@@ -112,8 +112,8 @@ def _again(task: Any, batch: Any, carried: Any, device: str) -> Replayed:
     state = None if carried is None else tuple(put(part) for part in carried)
     with _watched(task.network) as first:
         sums, _ = task.sums(batch, state)
-    sums.objective.backward()
     tokens = int(sums.tokens)
+    (sums.objective / max(tokens, 1)).backward()  # 16-bit gradients of a sum would overflow
     loss = float(sums.objective.detach()) / max(tokens, 1)
     spoilt = [
         name

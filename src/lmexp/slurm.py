@@ -9,6 +9,7 @@ from lmexp.check import check
 from lmexp.launch import RUNS, add_overrides
 from lmexp.recipe import composition
 from lmexp.run_folder import RECIPE
+from lmexp.targets import as_flags
 
 SECONDS_TO_SAVE = 120  # between SIGTERM and the end of the time limit
 
@@ -29,6 +30,7 @@ FILE = """\
 # and goes on in the same folder.
 set -u
 run={folder}/slurm-$SLURM_JOB_ID
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK  # which srun no longer takes from sbatch by itself
 export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 if [ -e "$run/{recipe}" ]; then
     srun --kill-on-bad-exit=1 {command} resume="$run"
@@ -90,7 +92,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _file(args: argparse.Namespace, name: str, devices: int, accelerator: str) -> str:
     flags = ["--config-dir", args.config_dir] if args.config_dir else []
-    flags += [part for package in args.allow_targets for part in ("--allow-targets", package)]
+    flags += as_flags(args.allow_targets)
     return FILE.format(
         name=shlex.quote(name),
         nodes=args.nodes,

@@ -13,11 +13,17 @@ OBEYED = (signal.SIGTERM, signal.SIGINT)
 
 
 class Terminated(Exception):
-    """The run was asked to end by a signal; its exit status is 128 + the signal's number."""
+    """The run was asked to end by a signal; its exit status is 128 + the signal's number.
 
-    def __init__(self, number: int) -> None:
+    Args:
+        number: of the signal.
+        is_agreed: whether all ranks know, and end with this one.
+    """
+
+    def __init__(self, number: int, *, is_agreed: bool = False) -> None:
         super().__init__(f"{signal.Signals(number).name} received")
         self.number = number
+        self.is_agreed = is_agreed
 
 
 class Signals:

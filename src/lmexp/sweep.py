@@ -17,6 +17,7 @@ from lmexp.forwarding import Forwarder
 from lmexp.launch_ranks import OF_A_LAUNCHER
 from lmexp.recipe import Composition, composition, expand
 from lmexp.run_folder import RECIPE, claim, claim_named, write_recipe
+from lmexp.targets import as_flags
 
 SWEEPS = Path("logs", "sweeps")
 
@@ -172,9 +173,8 @@ def _run_one(
     manifest: Manifest, job: Job, allow_targets: Sequence[str], signals: Forwarder
 ) -> None:
     folder = manifest.folder / job.folder
-    flags = [part for package in allow_targets for part in ("--allow-targets", package)]
     command = [sys.executable, "-m", "lmexp", "run", str(folder / RECIPE)]
-    command += ["--folder", str(folder), *flags]
+    command += ["--folder", str(folder), *as_flags(allow_targets)]
     environment = {k: v for k, v in os.environ.items() if k not in OF_A_LAUNCHER}
     job.status = "running"
     manifest.write()

@@ -17,6 +17,11 @@ from lmexp.values import convert, from_environment
 OURS = ("lmexp", "torch.optim")
 
 
+def as_flags(allow_targets: Sequence[str]) -> list[str]:
+    """Packages of a user's own as a command of lmexp is told of them."""
+    return [part for package in allow_targets for part in ("--allow-targets", package)]
+
+
 def allowed_packages(allow_targets: Sequence[str]) -> tuple[str, ...]:
     """Ours and the user's; modules in the current folder become importable for the latter.
 

@@ -15,7 +15,7 @@ from lmexp.keeping import Keeper
 from lmexp.launch_ranks import LOST
 from lmexp.networks.flops import flops_per_token
 from lmexp.parts import Parts, Recipe, assemble, start_facts, use_hardware
-from lmexp.ranks import Ranks, is_lost, join, leave
+from lmexp.ranks import Ranks, is_lost, is_of_communication, join, leave
 from lmexp.record import NoRecord, Record, environment, write_environment
 from lmexp.record_files import SUMMARY
 from lmexp.report import NoProgress, Progress, print_end, print_start
@@ -55,6 +55,9 @@ def run(recipe: Recipe, folder: Path, *, allow_targets: Sequence[str] = ()) -> i
         if is_lost(error):
             say(f"another process of this run has ended: {_what_now(folder)}")
             return LOST
+        if is_of_communication(error):
+            say(f"the processes of this run cannot talk to one another: {one_line(error)}")
+            return 1
         if "DataLoader worker" not in str(error):
             raise
         say(f"{one_line(error)} data.num_workers=0 reads without such: {_what_now(folder)}")
@@ -81,8 +84,8 @@ def _recorded(parts: Parts, record: Record | NoRecord, signals: Signals) -> int:
         return _train(parts, record, signals)
     except Terminated as ending:
         record.close("stopped")
-        if parts.task.ballot.signal is None:
-            raise  # the others do not know
+        if not ending.is_agreed:
+            raise
         if parts.ranks.is_first:
             say(f"{ending}: {_what_now(parts.folder)}")
         return 128 + ending.number
@@ -101,6 +104,9 @@ def _end_together(ranks: Ranks, signals: Signals) -> None:
     if ranks.is_first:
         ranks.arrive("the end")
     ranks.wait("the end", count=1)
+    ranks.arrive("gone from here")
+    if ranks.is_first:  # it may be the host of what the others look at
+        ranks.wait("gone from here", seconds=5.0)
 
 
 def _train(parts: Parts, record: Record | NoRecord, signals: Signals) -> int:
@@ -126,7 +132,7 @@ def _train(parts: Parts, record: Record | NoRecord, signals: Signals) -> int:
         summary = _test(parts, trainer, recorder)
         _obey(parts.task)
     except Interrupted:
-        raise Terminated(parts.task.ballot.signal) from None
+        raise Terminated(parts.task.ballot.signal, is_agreed=True) from None
     except NonFiniteError as error:
         last = parts.folder / "checkpoints" / "last.ckpt"
         kept = f"the last good checkpoint is {last}" if last.exists() else "there is none yet"
@@ -149,7 +155,7 @@ def _train(parts: Parts, record: Record | NoRecord, signals: Signals) -> int:
 def _obey(task: Any) -> None:
     task.vote()
     if task.ballot.signal is not None:
-        raise Terminated(task.ballot.signal)
+        raise Terminated(task.ballot.signal, is_agreed=True)
 
 
 def _begin(parts: Parts, record: Record | NoRecord, cost: Mapping[str, float]) -> Progress:
@@ -233,6 +239,7 @@ def _test(parts: Parts, trainer: Any, recorder: Recorder) -> dict[str, Any]:
     if "test" in parts.data.corpus.splits:
         trainer.test(parts.task, parts.data.test_dataloader(), verbose=False)
         figures = parts.task.validated(parts.data.store("test"))
+    parts.task.to(parts.ranks.device)  # Lightning has left it on the CPU
     parts.task.put_average_in()
     if "test" in parts.data.corpus.splits:
         figures |= parts.task.scores(parts.data, "test")

@@ -23,8 +23,12 @@ def build_sizes(recipe: Mapping[str, Any], allow_targets: Sequence[str], origins
     _try("optimizer", recipe["optimizer"], allow_targets, origins, params=_few_parameters())
 
 
-def resolve_devices(recipe: Mapping[str, Any]) -> int:
+def resolve_devices(recipe: Mapping[str, Any], *, has_ranks: bool) -> int:
     """The devices of this machine that the run takes; trainer.micro_batches=auto is resolved.
+
+    Args:
+        recipe: checked; changed in place.
+        has_ranks: a launcher has started the processes already.
 
     Raises:
         ValueError: they are not there, or a step has fewer rows.
@@ -32,10 +36,13 @@ def resolve_devices(recipe: Mapping[str, Any]) -> int:
     from lmexp.hardware import choose
 
     trainer = recipe["trainer"]
-    devices = os.environ.get("LOCAL_WORLD_SIZE", trainer["devices"])  # started by another
-    asked = trainer["accelerator"], devices, trainer["precision"]
+    here, everywhere = trainer["devices"], None
+    if has_ranks:
+        everywhere = int(os.environ["WORLD_SIZE"])
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", everywhere))
+    asked = trainer["accelerator"], here, trainer["precision"]
     chosen = choose(*asked, uses_all=trainer["strategy"] == "ddp")
-    share_out(recipe, int(os.environ.get("WORLD_SIZE", chosen.devices)))  # of all machines
+    share_out(recipe, everywhere or chosen.devices)
     return chosen.devices
 
 

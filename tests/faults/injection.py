@@ -53,7 +53,7 @@ def spoil(moment: str) -> None:
 
     def act(method, args, kwargs):
         sums, state = method(*args, **kwargs)
-        return sums._replace(objective=sums.objective * torch.nan), state
+        return sums._replace(objective=sums.objective * torch.nan, nll=sums.nll * torch.nan), state
 
     _at(moment, act)
 

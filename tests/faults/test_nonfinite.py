@@ -1,11 +1,12 @@
 """A loss that is not finite on one rank ends, or is left out of, the training of all."""
 
 import json
+import math
 import random
 
 import pytest
 import torch
-from interruption import flat
+from interruption import flat, lines
 from kinds import KINDS, MICRO_BATCHES, overrides
 
 from lmexp import checkpoint as checkpoints
@@ -64,6 +65,9 @@ def test_a_step_that_is_left_out_changes_nothing_and_the_run_goes_on(kind, serve
     assert_all_finite(tmp_path / "run")
     training = checkpoints.read(tmp_path / "run" / "checkpoints" / "last.ckpt")["training"]
     assert (training["steps_done"], training["updates_done"]) == (30, 29)
+    losses = [line["train/loss"] for line in lines(tmp_path / "run") if "train/loss" in line]
+    assert len(losses) == 29  # of the step that was left out there is none
+    assert all(math.isfinite(loss) for loss in losses)
     assert (tmp_path / "run" / "failures" / "step_4" / "batch.pt").exists()
 
 

@@ -128,7 +128,7 @@ class Task(lightning.LightningModule):
         try:
             if not math.isfinite(self.last_sums.objective):
                 raise NonFiniteError(f"the loss of step {self.steps_done} is not finite")
-            if self.last_sums.tokens and not self._leaps_up():
+            if self.last_sums.tokens and not self._leaps_up(before):
                 self._update()
                 self.guard.took()
         except NonFiniteError as error:
@@ -196,7 +196,7 @@ class Task(lightning.LightningModule):
         for parameter in self.network.parameters():
             parameter.grad = None
 
-    def _leaps_up(self) -> bool:
+    def _leaps_up(self, before: list[State | None]) -> bool:
         """Whether the step's loss leaps up, and the guard wants no such step."""
         loss = self.last_sums.nll / self.last_sums.tokens
         if not self.guard.is_spike(loss):
@@ -206,6 +206,7 @@ class Task(lightning.LightningModule):
             self.tell(what)
             return False
         self.guard.skip_spike()
+        self.carried = before
         self._leave_out(f"{what}: left out")
         return True
 
@@ -278,8 +279,10 @@ class Task(lightning.LightningModule):
         training = checkpoint["training"]
         self.steps_done, self.updates_done = training["steps_done"], training["updates_done"]
         carried = [state if state is None else tuple(state) for state in training["carried"]]
-        empty = [None] * self.ranks.world_size  # of ranks that have nothing left to do in a step
-        self.carried = [*carried, *empty][self.ranks.number :: self.ranks.world_size]
+        missing = (
+            -len(carried) % self.ranks.world_size
+        )  # of ranks with nothing left to do in a step
+        self.carried = [*carried, *[None] * missing][self.ranks.number :: self.ranks.world_size]
         self.guard.restore(training["guard"])
         self.pieces = training["pieces"]
         if self.schedule is not None:

@@ -147,9 +147,11 @@ class CausalLM(Task):
         if not carries:
             hidden = self.decoder.hidden(batch.input_ids, batch.attention_mask, batch.document_ids)
             return hidden, None
+        if carried is not None:
+            carried = tuple(part.to(batch.input_ids.device) for part in carried)  # of a checkpoint
         if carried is not None and self.document_mask:
             goes_on = (batch.input_ids[:, 0] != self.vocab.bos_id)[:, None]  # (B, 1)
-            carried = tuple(part.to(goes_on.device) * goes_on for part in carried)
+            carried = tuple(part * goes_on for part in carried)
         hidden, state = self.decoder.hidden_carried(batch.input_ids, carried, batch.document_ids)
         return hidden, tuple(part.detach() for part in state)
 
