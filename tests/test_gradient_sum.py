@@ -50,7 +50,7 @@ cat, calls = torch.cat, 0
 def too_little(tensors, *args, **settings):
     global calls
     calls += 1
-    if rank == 1 and calls == 3:
+    if rank == 1 and calls == 1:
         raise torch.OutOfMemoryError("no room for the copy")
     return cat(tensors, *args, **settings)
 
