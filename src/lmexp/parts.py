@@ -1,7 +1,7 @@
 """All that a run is made of, built from its recipe: data, network, task, and where it goes on."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,28 +96,11 @@ def assemble(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...], ranks
         )
     if saved is not None:
         _check_same_run(saved, recipe, path)
-    tokenizer = (
-        tokenizers.from_state(saved["tokenizer"])
-        if saved is not None
-        else build(recipe["tokenizer"], allow_targets)
-    )
-    data = build_data(recipe, tokenizer, allow_targets)
-    if "val" not in data.corpus.splits:
-        raise ValueError(
-            "the data has no validation split, which training is steered by: write for example "
-            "data.corpus.val_fraction=0.05"
-        )
+    data = _prepared(recipe, saved, allow_targets, announce, ranks)
     data.pin_memory = hardware.accelerator == "cuda"
-    began_with = saved["data_hash"] if saved is not None else None
-    data.prepare(
-        fit=saved is None, splits=data.corpus.splits, data_hash=began_with, announce=announce
-    )
-    ranks.arrive("prepared")
-    ranks.wait("prepared")  # for as long as it takes
-    done = saved["training"]["steps_done"] if saved is not None else 0
-    _check_same_everywhere(data, f"after step {done}", ranks)
     if ranks.is_first:
         tokenizers.save(data.tokenizer, folder / "tokenizer.json")
+    done = saved["training"]["steps_done"] if saved is not None else 0
     total_steps = settings.total_steps(data.steps_per_epoch)
     task = build_task(recipe, data.vocab, total_steps, allow_targets)
     task.nominal_tokens, task.micro_batches = data.tokens_per_step, data.micro_batches
@@ -154,6 +137,35 @@ def _compile(network: Any) -> None:
     for name in ("hidden", "hidden_carried"):
         if hasattr(network, name):
             setattr(network, name, torch.compile(getattr(network, name)))
+
+
+def _prepared(
+    recipe: Recipe,
+    saved: Mapping[str, Any] | None,
+    allow_targets: tuple[str, ...],
+    announce: Callable[[str], None],
+    ranks: Ranks,
+) -> Any:
+    """The data module, with the checkpoint's tokenizer if there is one; the same on all ranks."""
+    tokenizer = (
+        tokenizers.from_state(saved["tokenizer"])
+        if saved is not None
+        else build(recipe["tokenizer"], allow_targets)
+    )
+    data = build_data(recipe, tokenizer, allow_targets)
+    if "val" not in data.corpus.splits:
+        raise ValueError(
+            "the data has no validation split, which training is steered by: write for example "
+            "data.corpus.val_fraction=0.05"
+        )
+    began_with = saved["data_hash"] if saved is not None else None
+    splits = data.corpus.splits
+    data.prepare(fit=saved is None, splits=splits, data_hash=began_with, announce=announce)
+    ranks.arrive("prepared")
+    ranks.wait("prepared")  # for as long as it takes
+    done = saved["training"]["steps_done"] if saved is not None else 0
+    _check_same_everywhere(data, f"after step {done}", ranks)
+    return data
 
 
 def _check_same_everywhere(data: Any, checkpoint: str, ranks: Ranks) -> None:

@@ -279,10 +279,8 @@ class Task(lightning.LightningModule):
         training = checkpoint["training"]
         self.steps_done, self.updates_done = training["steps_done"], training["updates_done"]
         carried = [state if state is None else tuple(state) for state in training["carried"]]
-        missing = (
-            -len(carried) % self.ranks.world_size
-        )  # of ranks with nothing left to do in a step
-        self.carried = [*carried, *[None] * missing][self.ranks.number :: self.ranks.world_size]
+        idle = -len(carried) % self.ranks.world_size  # ranks with nothing left to do in a step
+        self.carried = [*carried, *[None] * idle][self.ranks.number :: self.ranks.world_size]
         self.guard.restore(training["guard"])
         self.pieces = training["pieces"]
         if self.schedule is not None:
