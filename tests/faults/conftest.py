@@ -48,7 +48,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._count = 0
+        self._count, self._first = 0, 1
         self._process = subprocess.Popen(
             [sys.executable, HERE / "fork_server.py"],
             stdin=subprocess.PIPE,
@@ -84,6 +84,16 @@ class Server:
     def run(self, arguments, faults=(), environment=None) -> Ended:
         """`python train.py` with arguments, to its end."""
         return self.start(arguments, faults, environment).wait()
+
+    def forget(self) -> None:
+        """From now on, for said()."""
+        self._first = self._count + 1
+
+    def said(self) -> str:
+        """All that runs have written to stderr since forget()."""
+        numbers = range(self._first, self._count + 1)
+        files = (self._folder / str(number) / "stderr.txt" for number in numbers)
+        return "\n".join(file.read_text() for file in files if file.exists())
 
     def end(self) -> None:
         assert self._process.stdin is not None

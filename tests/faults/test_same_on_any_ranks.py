@@ -73,3 +73,21 @@ def test_a_run_goes_on_along_the_same_curve_on_other_numbers_of_ranks(kind, serv
     ]
     assert len(losses[0]) == 30
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("ranks", [1, 3, 4])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_validation_is_made_up_for_on_more_ranks_than_micro_batches(
+    kind, ranks, server, text, tmp_path
+):
+    run, task = tmp_path / "run", KINDS[kind].task
+    arguments = [*overrides(kind, run, text, ranks=2), "trainer.micro_batches=2"]
+    stop = [["1", "send_signal", f"{task}.validation_step:2", "SIGTERM"]]
+    assert server.run(arguments, stop).status == 143
+
+    ended = server.run([f"resume={run}", f"trainer.devices={ranks}"])
+    assert ended.status == 0, ended.errors
+    saved = checkpoints.read(run / "checkpoints" / "last.ckpt")["training"]
+    assert (saved["steps_done"], len(saved["carried"])) == (30, 2)
+    again = server.run([f"resume={run}", "trainer.devices=2", "trainer.max_steps=32"])
+    assert again.status == 0, again.errors
