@@ -36,10 +36,10 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "data": {"batch_plan", "loaders", "networks", "overlap", "packing", "preparation"}
     | {"tokenizers"},
     "schedules": set(),
-    "ranks": {"launch_ranks"},
+    "ranks": {"errors", "launch_ranks"},
     "gradient_sum": set(),
     "forwarding": set(),
-    "launch_ranks": {"errors", "forwarding", "targets"},
+    "launch_ranks": {"errors", "forwarding", "record_files", "targets"},
     "batch_plan": set(),
     "batch": set(),
     "seeds": set(),

@@ -69,7 +69,7 @@ def die(number: int) -> str:
         ((DEAF, end(2, "gone")), 2, "gone"),
         ((end(LOST), die(9)), 137, "rank 1 ended first, killed by SIGKILL"),
         ((end(LOST), end(3, "a defect")), 3, "a defect"),
-        ((die(9), SLEEP), 137, ""),
+        ((die(9), SLEEP), 137, "rank 0 ended first, killed by SIGKILL, perhaps for want of memory"),
         ((end(143), end(143)), 143, ""),
     ],
 )
@@ -101,6 +101,29 @@ def test_a_signal_reaches_every_rank(tmp_path):
     launcher.send_signal(signal.SIGTERM)
 
     assert launcher.wait(10) == 143
+
+
+def test_a_second_signal_ends_ranks_that_do_not_answer(tmp_path):
+    code = (
+        "import subprocess, sys; from pathlib import Path; from lmexp import launch_ranks\n"
+        "launch_ranks.OBEY_SECONDS = 0.5\n"
+        "here = 'open(sys.argv[1], chr(119)).close(); time.sleep'\n"
+        f"deaf = {DEAF!r}.replace('time.sleep', here)\n"
+        "def start(rank, count, folder, *rest):\n"
+        "    words = [sys.executable, '-c', 'import sys; ' + deaf, folder / str(rank)]\n"
+        "    return subprocess.Popen(words, start_new_session=True)\n"
+        "launch_ranks._start = start\n"
+        "sys.exit(launch_ranks.run_ranks(Path(sys.argv[1]), 2, ()))"
+    )
+    launcher = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    while not all((tmp_path / rank).exists() for rank in "01"):
+        time.sleep(0.01)
+    launcher.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert launcher.poll() is None
+    launcher.send_signal(signal.SIGTERM)
+
+    assert launcher.wait(10) == 137
 
 
 def test_two_ranks_train_what_one_trains(tmp_path):

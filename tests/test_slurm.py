@@ -84,6 +84,8 @@ def test_a_preempted_job_is_requeued_and_goes_on_in_the_same_folder(cluster, cap
         (["trainer.devices=2", "model.num_layerz=2"], "num_layers"),
         (["trainer.devices=2", "--time", "8h"], "write 08:00:00"),
         (["trainer.devices=2", "--nodes", "0"], "a whole number above 0"),
+        (["trainer.devices=2", "--sbatch=partition=x"], "write --sbatch=--partition=long"),
+        (["trainer.devices=2", "--sbatch=--nodes=4"], "the file says --nodes itself"),
     ],
 )
 def test_what_cannot_run_is_refused(arguments, message, capsys):

@@ -33,6 +33,10 @@ def fill_atomically(path: Path, fill: Callable[[Path], object]) -> None:
         unfinished.replace(path)
     except BaseException as error:
         unfinished.unlink(missing_ok=True)
+        if isinstance(error, FileNotFoundError) and not path.parent.exists():
+            raise FileNotFoundError(
+                error.errno, f"{path.parent} is gone: somebody has removed it meanwhile"
+            ) from error
         if isinstance(error, OSError) and error.errno in FULL:
             raise OSError(
                 error.errno,

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import subprocess
+import time
 from typing import Any
 
 OBEYED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -18,6 +19,7 @@ class Forwarder:
 
     def __init__(self) -> None:
         self.received: int | None = None  # the first one
+        self.urged: float | None = None  # when the second one came, by time.monotonic
         self._processes: tuple[subprocess.Popen[bytes], ...] = ()
         self._waiting: list[int] = []
         self._before: dict[int, Any] = {}
@@ -39,6 +41,8 @@ class Forwarder:
         self._send()
 
     def _handle(self, number: int, frame: Any) -> None:
+        if self.received is not None and self.urged is None:
+            self.urged = time.monotonic()
         self.received = self.received or number
         self._waiting.append(number)
         self._send()
@@ -48,5 +52,4 @@ class Forwarder:
             with contextlib.suppress(IndexError):  # another signal came, and was sent, meanwhile
                 number = self._waiting.pop(0)
                 for process in self._processes:
-                    # a run knows no SIGHUP: to it a closed terminal is an end like any other
-                    process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
+                    process.send_signal(number)

@@ -126,7 +126,8 @@ def _train_one(args: argparse.Namespace, tell: Tell) -> int:
     composed = composition(args.overrides, args.config_dir, args.allow_targets)
     if composed.recipe.get("resume") is not None:
         recipe, folder = resumed(composed)
-        origins = of_file(folder / RECIPE, recipe)
+        typed = composed.origins.overrides
+        origins = of_file(folder / RECIPE, recipe)._replace(overrides=typed)
         return _start(recipe, composed.allow_targets, origins, lambda: folder, tell)
     origins, allowed = composed.origins, composed.allow_targets
     return _start(composed.recipe, allowed, origins, lambda: _new_folder(composed), tell)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lmexp.errors import say
 from lmexp.forwarding import Forwarder
+from lmexp.record_files import SUMMARY
 from lmexp.targets import as_flags
 
 PARENT = "LMEXP_PARENT"  # the process that started a rank
@@ -43,7 +44,7 @@ def run_ranks(folder: Path, count: int, allow_targets: Sequence[str]) -> int:
         for rank in range(count):
             processes.append(_start(rank, count, folder, meeting, allow_targets))
         forwarder.send_to(*processes)
-        return _wait(processes, meeting)
+        return _wait(processes, meeting, folder, forwarder)
     finally:
         for process in processes:
             process.kill()  # one that has ended already is left alone
@@ -90,10 +91,19 @@ def words(meeting: Path, rank: int) -> Path:
     return meeting / f"stderr-{rank}"
 
 
-def _wait(processes: Sequence["subprocess.Popen[bytes]"], meeting: Path) -> int:
+def _wait(
+    processes: Sequence["subprocess.Popen[bytes]"],
+    meeting: Path,
+    folder: Path,
+    forwarder: Forwarder,
+) -> int:
     while not any(process.poll() for process in processes):
         if all(process.returncode == 0 for process in processes):
             return 0
+        urged = forwarder.urged
+        if urged is not None and time.monotonic() > urged + OBEY_SECONDS:
+            for process in processes:  # one may be stopped, and the others wait for it
+                process.kill()
         time.sleep(LOOK_SECONDS)
     _wait_for_all(processes, END_SECONDS)
     by_themselves = [rank for rank, process in enumerate(processes) if process.returncode]
@@ -103,8 +113,8 @@ def _wait(processes: Sequence["subprocess.Popen[bytes]"], meeting: Path) -> int:
         _wait_for_all(processes, OBEY_SECONDS)
     rank = min(by_themselves, key=lambda rank: (processes[rank].returncode == LOST, rank))
     status = processes[rank].returncode
-    if rank > 0 and (processes[0].returncode != status or status < 0):
-        _report(rank, status, meeting)
+    if status < 0 or (rank > 0 and processes[0].returncode != status):
+        _report(rank, status, meeting, folder)
     return status if status > 0 else 128 - status
 
 
@@ -115,12 +125,15 @@ def _wait_for_all(processes: Sequence["subprocess.Popen[bytes]"], seconds: float
             process.wait(max(0.0, deadline - time.monotonic()))
 
 
-def _report(rank: int, status: int, meeting: Path) -> None:
-    text = words(meeting, rank).read_text(encoding="utf-8", errors="replace").strip()
+def _report(rank: int, status: int, meeting: Path, folder: Path) -> None:
+    text = ""
+    if rank > 0:
+        text = words(meeting, rank).read_text(encoding="utf-8", errors="replace").strip()
     if text:
         print(text, file=sys.stderr, flush=True)
     how = f"with exit status {status}" if status > 0 else f"killed by {_name(-status)}"
-    say(f"rank {rank} ended first, {how}")
+    then = f": go on with python train.py resume={folder}" if (folder / SUMMARY).exists() else ""
+    say(f"rank {rank} ended first, {how}{then}")
 
 
 def _name(number: int) -> str:

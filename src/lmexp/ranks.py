@@ -7,6 +7,7 @@ meet at, RENDEZVOUS, in place of an address: no port can be taken by somebody el
 
 import math
 import os
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,10 +16,12 @@ import torch
 from torch import Tensor, distributed
 from torch.distributed.rendezvous import rendezvous
 
+from lmexp.errors import say
 from lmexp.launch_ranks import RENDEZVOUS
 
 T = TypeVar("T")
 _OF_THE_LOST = ("Connection closed", "Connection reset", "Broken pipe", "Read error", "recv")
+_SILENT_SECONDS = 10.0  # of waiting for other ranks, before a word about it
 _LOOK_SECONDS = 0.02  # between two looks of one that waits: a signal is obeyed meanwhile
 
 
@@ -122,6 +125,24 @@ def join(device: str) -> Ranks:
     if not is_among_ranks():
         return Ranks(device=device)
     number, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    waits = threading.Timer(_SILENT_SECONDS, _say_who_is_missing)
+    waits.start()
+    try:
+        return _meet(number, world_size, device)
+    finally:
+        waits.cancel()
+
+
+def _say_who_is_missing() -> None:
+    environment = os.environ
+    place = f"{environment.get('MASTER_ADDR')}:{environment.get('MASTER_PORT')}"
+    say(
+        f"rank {environment['RANK']} waits at {environment.get(RENDEZVOUS, place)} for all "
+        f"{environment['WORLD_SIZE']} processes: if there are no others, unset RANK and WORLD_SIZE"
+    )
+
+
+def _meet(number: int, world_size: int, device: str) -> Ranks:
     local_number = int(os.environ.get("LOCAL_RANK", number))
     store = meeting_place()
     place = "cpu"

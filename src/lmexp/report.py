@@ -1,6 +1,8 @@
 """What the console shows of a training: a summary at the start, progress, a summary at the end."""
 
+import os
 import shlex
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +20,15 @@ REFRESH_SECONDS = 0.5  # a refresh takes about a millisecond of the training thr
 PLAIN_SECONDS = 15.0  # between lines where the console is no terminal, such as a log file
 
 
+class Screen(Console):
+    """A console whose reader may go: what is shown is in the record too, and training goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Show nothing from now on."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at its end
+
+
 def print_start(facts: Mapping[str, Any], *, console: Console | None = None) -> None:
     """Prints what the run is about to do, one row a fact.
 
@@ -31,7 +42,7 @@ def print_start(facts: Mapping[str, Any], *, console: Console | None = None) -> 
     table.add_column(overflow="fold")
     for label, value in facts.items():
         table.add_row(Text(label), Text(_shown(value)))
-    (console or Console()).print(table)
+    (console or Screen()).print(table)
 
 
 def _shown(value: Any) -> str:
@@ -75,7 +86,7 @@ class Progress:
     def __init__(
         self, total_steps: int, *, first_step: int = 0, console: Console | None = None
     ) -> None:
-        self._console = console or Console()
+        self._console = console or Screen()
         self._total = total_steps
         self._first = first_step
         self._began = time.monotonic()
@@ -157,7 +168,7 @@ def print_end(summary: Mapping[str, Any], folder: Path, *, console: Console | No
         folder: the run folder.
         console: where to; stdout if None.
     """
-    console = console or Console()
+    console = console or Screen()
     table = Table(show_header=False, box=None)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

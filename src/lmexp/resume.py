@@ -62,7 +62,8 @@ def resumed(composition: Composition) -> Resumed:
             if any(f"{key}.".startswith(f"{harmless}.") for harmless in HARMLESS):
                 _set(recipe, key, wanted)
             elif wanted != had:
-                refused.append(f"{line} asks for {key}={wanted}, and it began with {key}={had}")
+                asks = "" if line == f"{key}={wanted}" else f" asks for {key}={wanted}"
+                refused.append(f"{line}{asks}, and it began with {key}={had}")
     if refused:
         raise ValueError(
             f"command line: {folder} is another run: {'; '.join(refused)}: leave that out to go on "

@@ -97,8 +97,8 @@ def share_out(recipe: Mapping[str, Any], ranks: int) -> None:
         return
     if rows < ranks:
         raise ValueError(
-            f"{ranks} devices cannot share the {rows} sequences of a step: write "
-            f"trainer.devices={rows} or less, or a larger data.batch_size or data.batch_tokens"
+            f"{ranks} devices cannot share the {rows} sequences of a step: train on {rows}, or "
+            "write a larger data.batch_size or data.batch_tokens"
         )
     trainer["micro_batches"] = ranks
 

@@ -13,6 +13,11 @@ from lmexp.targets import as_flags
 
 SECONDS_TO_SAVE = 120  # between SIGTERM and the end of the time limit
 
+OURS = (  # options of sbatch that the file itself gives
+    *("--nodes", "-N", "--ntasks-per-node", "--ntasks", "-n", "--gpus-per-node", "--time", "-t"),
+    *("--cpus-per-task", "-c", "--requeue", "--no-requeue", "--signal"),
+)
+
 FILE = """\
 #!/bin/bash
 #SBATCH --job-name={name}
@@ -22,7 +27,7 @@ FILE = """\
 #SBATCH --time={time}
 #SBATCH --requeue
 #SBATCH --open-mode=append
-#SBATCH --output={logs}/slurm-%j.out
+#SBATCH --output=slurm-%j.out
 #SBATCH --signal=TERM@{seconds}
 {more}
 # One task a device. SIGTERM comes {seconds} seconds before the time limit, or when the job is
@@ -53,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cpus-per-task", type=_count, default=8)
     parser.add_argument(
         "--sbatch",
+        type=_option,
         action="append",
         default=[],
         metavar="OPTION",
@@ -65,6 +71,18 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: a whole number above 0")
     return int(text)
+
+
+def _option(text: str) -> str:
+    name = text.split("=")[0].split(" ")[0]
+    if not text.startswith("-") or "\n" in text:
+        raise argparse.ArgumentTypeError(f"{text!r}: write --sbatch=--partition=long")
+    if name in OURS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: the file says {name} itself, by --nodes, --time, --cpus-per-task and "
+            "trainer.devices="
+        )
+    return text
 
 
 def _time(text: str) -> str:
@@ -100,7 +118,6 @@ def _file(args: argparse.Namespace, name: str, devices: int, accelerator: str) -
         gpus="" if accelerator == "cpu" else f"#SBATCH --gpus-per-node={devices}\n",
         cpus=args.cpus_per_task,
         time=args.time,
-        logs=RUNS.parent,
         seconds=SECONDS_TO_SAVE,
         more="".join(f"#SBATCH {option}\n" for option in args.sbatch),
         folder=Path(RUNS, shlex.quote(name)),

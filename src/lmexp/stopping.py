@@ -9,7 +9,7 @@ from typing import Any
 import lightning
 from lightning import Callback
 
-OBEYED = (signal.SIGTERM, signal.SIGINT)
+OBEYED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Terminated(Exception):
@@ -27,29 +27,33 @@ class Terminated(Exception):
 
 
 class Signals:
-    """SIGTERM and SIGINT: obeyed at once outside training, at the end of the step within it.
+    """SIGTERM, SIGINT, SIGHUP: obeyed at once outside training, at the end of the step within it.
 
-    A second signal is obeyed at once.
+    A second signal is obeyed at once. Under nohup SIGHUP is left ignored.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self.waits_for_step = False
+        self._is_over = False
         self._before: dict[int, Any] = {}
 
     def install(self) -> None:
-        """Take the two signals over, until restore()."""
+        """Take the signals over, until restore()."""
         for number in OBEYED:
-            before = signal.signal(number, self._handle)
-            self._before.setdefault(number, before)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._handle)
 
     def restore(self) -> None:
-        """Give the signals back to who had them."""
+        """Give the signals back to who had them; what comes meanwhile comes too late."""
+        self._is_over = True
         for number, before in self._before.items():
             signal.signal(number, before)
         self._before = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._is_over:
+            return
         if self.received is not None or not self.waits_for_step:
             raise Terminated(number)
         self.received = number

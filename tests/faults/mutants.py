@@ -112,7 +112,8 @@ def votes_for_nothing() -> None:
     """A rank keeps its signal to itself."""
     from lmexp.stopping import Ballot
 
-    Ballot.cast = lambda self: [0.0, 0.0, 0.0]
+    cast = Ballot.cast
+    Ballot.cast = lambda self: [0.0 for _ in cast(self)]
 
 
 def leaves_the_others() -> None:

@@ -83,6 +83,7 @@ def test_sigterm_saves_once_ends_all_and_the_run_goes_on(
     check(server, text, whole, tmp_path, kind, who, moment, "SIGTERM")
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
 @pytest.mark.parametrize("who", WHO)
-def test_sigint_does_the_same(who, server, text, whole, tmp_path):
-    check(server, text, whole, tmp_path, "transformer", who, "a step", "SIGINT")
+def test_other_signals_do_the_same(who, name, server, text, whole, tmp_path):
+    check(server, text, whole, tmp_path, "transformer", who, "a step", name)
