@@ -15,10 +15,11 @@ from lightning.pytorch.strategies import DDPStrategy
 from lmexp.checkpoint import SafeCheckpointIO
 from lmexp.hardware import Accelerator, Hardware, Precision
 from lmexp.ranks import Ranks
+from lmexp.sharded_strategy import Sharded
 from lmexp.tasks.guard import Nonfinite, Spike
 
 Count = Annotated[int, Gt(0)]
-Strategy = Literal["auto", "ddp"]
+Strategy = Literal["auto", "ddp", "fsdp"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,9 @@ class TrainerSettings:
 
     Args:
         accelerator: auto takes a GPU where there is one.
-        strategy: one process, or ddp: one a device, each with the whole network.
-        devices: of each machine; auto: one, and with ddp all of its GPUs.
+        strategy: one process, or ddp: one a device, each with the whole network, or fsdp: each
+            with a part of every parameter (sharding).
+        devices: of each machine; auto: one, and with ddp or fsdp all of its GPUs.
         precision: auto takes bf16-mixed where the device has bfloat16 instructions.
         compile: torch.compile the network's forward pass.
         threads: of torch on the CPU; null leaves torch's default.
@@ -116,6 +118,7 @@ def build_trainer(
     callbacks: Sequence[Callback],
     ranks: Ranks,
     *,
+    strategy: Strategy = "ddp",
     validates_first: bool = False,
 ) -> lightning.Trainer:
     """A Trainer that leaves saving, logging and progress to the given callbacks.
@@ -127,6 +130,7 @@ def build_trainer(
         hardware: from choose().
         callbacks: in the order in which they are called.
         ranks: this process and the others.
+        strategy: of several ranks.
         validates_first: make up for the validation that an earlier session was stopped in, as
             Lightning's check of all validation batches before training.
     """
@@ -136,7 +140,7 @@ def build_trainer(
     environment = [] if is_alone else [TorchElasticEnvironment()]
     trainer = lightning.Trainer(
         accelerator=accelerator,
-        strategy="auto" if is_alone else Replicas(),
+        strategy="auto" if is_alone else Sharded(ranks) if strategy == "fsdp" else Replicas(),
         devices=ranks.local_world_size,
         num_nodes=ranks.world_size // ranks.local_world_size,
         precision=hardware.precision,  # type: ignore[arg-type]  # a str that choose() checked

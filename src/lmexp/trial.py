@@ -34,7 +34,7 @@ def resolve_devices(recipe: Mapping[str, Any]) -> int:
     trainer = recipe["trainer"]
     devices = os.environ.get("LOCAL_WORLD_SIZE", trainer["devices"])  # started by another
     asked = trainer["accelerator"], devices, trainer["precision"]
-    chosen = choose(*asked, uses_all=trainer["strategy"] == "ddp")
+    chosen = choose(*asked, uses_all=trainer["strategy"] != "auto")
     share_out(recipe, int(os.environ.get("WORLD_SIZE", chosen.devices)))  # of all machines
     return chosen.devices
 
