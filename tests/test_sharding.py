@@ -1,0 +1,120 @@
+"""A network in parts: who holds what; refusals. What is learnt: tests/faults/test_sharded.py."""
+
+import pytest
+import torch
+from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.testing._internal.distributed.fake_pg import FakeStore
+
+from lmexp.recipe import main
+from lmexp.sharding import Shards, blocks, shard
+
+RANKS, RANK = 4, 1
+
+
+class Small(nn.Module):
+    """Two blocks, a recurrent layer, a tied output of as many rows as ranks and one more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(RANKS + 1, 4)
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
+        self.cells = nn.ModuleList([nn.LSTM(4, 4, batch_first=True)])
+        self.gain = nn.Linear(4, 1, bias=False)  # one row: most ranks have none of it
+        self.output = nn.Linear(4, RANKS + 1, bias=False)
+        self.output.weight = self.embed.weight
+
+    def hidden(self, ids: torch.Tensor) -> torch.Tensor:
+        x = self.embed(ids)
+        for layer in self.layers:
+            x = layer(x)
+        return self.cells[0](x)[0] * self.gain(x)
+
+
+@pytest.fixture
+def whole():
+    torch.manual_seed(0)
+    return {name: value.detach().clone() for name, value in Small().named_parameters()}
+
+
+@pytest.fixture
+def shards():
+    """Of rank 1 of four, the others of which are not there: what is gathered means nothing."""
+    distributed.init_process_group("fake", store=FakeStore(), rank=RANK, world_size=RANKS)
+    torch.manual_seed(0)
+    network = Small()
+    shard(network, init_device_mesh("cpu", (RANKS,)))
+    yield Shards(network, is_first=False)
+    distributed.destroy_process_group()
+
+
+def test_blocks_are_the_entries_of_lists_of_modules_but_recurrent_layers():
+    network = Small()
+
+    assert blocks(network) == list(network.layers)
+
+
+def test_a_rank_holds_the_rows_that_chunk_gives_it(shards, whole):
+    rows = {name: tuple(part.shape) for name, part in shards.parts.items()}
+
+    assert rows["layers.0.weight"] == (1, 4)  # 4 rows, one a rank
+    assert rows["embed.weight"] == (2, 4)  # 5 rows: 2, 2, 1 and 0
+    assert rows["gain.weight"] == (0, 4)  # 1 row: the first rank's
+    assert torch.equal(shards.parts["embed.weight"], whole["embed.weight"][2:4])
+    assert torch.equal(shards.parts["layers.1.weight"], whole["layers.1.weight"][1:2])
+
+
+def test_parts_of_whole_tensors_are_the_rows_of_the_parameters(shards, whole):
+    mine = shards.mine(whole)
+
+    assert mine.keys() == shards.parts.keys()
+    for name, part in mine.items():
+        assert torch.equal(part, shards.parts[name]), name
+
+
+def test_optimizer_and_network_share_the_memory_of_the_parts(shards):
+    before = shards.parts["layers.0.weight"].detach().clone()
+    optimizer = torch.optim.SGD([shards.parts["layers.0.weight"]], lr=1.0)
+    shards.parts["layers.0.weight"].grad = torch.ones(1, 4)
+
+    optimizer.step()
+
+    cut = dict(shards._network.named_parameters())["layers.0.weight"]
+    assert torch.equal(cut.to_local(), before - 1)
+
+
+def test_state_of_an_optimizer_is_cut_where_it_is_as_large_as_a_parameter(shards):
+    names = ["embed.weight", "layers.0.weight"]
+    optimizer = torch.optim.AdamW([shards.parts[name] for name in names])
+    moments = torch.arange(20.0).view(5, 4), torch.arange(16.0).view(4, 4)
+    state = optimizer.state_dict()
+    state["state"] = {
+        index: {"step": torch.tensor(3.0), "exp_avg": moment, "exp_avg_sq": moment + 1}
+        for index, moment in enumerate(moments)
+    }
+
+    shards.load_optimizer_state(optimizer, state)
+
+    ours = optimizer.state[shards.parts["embed.weight"]]
+    assert ours["step"] == 3
+    assert torch.equal(ours["exp_avg"], moments[0][2:4])
+    assert torch.equal(ours["exp_avg_sq"], moments[0][2:4] + 1)
+    assert torch.equal(optimizer.state[shards.parts["layers.0.weight"]]["exp_avg"], moments[1][1:2])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer=muon", "optimizer._target_=lmexp.optimizers.Muon: with trainer.strategy=fsdp"),
+        ("trainer.compile=true", "trainer.compile=true: compiled code cannot wait"),
+        ("trainer.precision=16-mixed", "trainer.precision=16-mixed: whether a scaled gradient"),
+    ],
+)
+def test_what_does_not_work_in_parts_is_refused(override, message, tmp_path, capsys):
+    folder = tmp_path / "run"
+
+    status = main(["trainer=fsdp", override, f"hydra.run.dir={folder}"])
+
+    assert status == 2
+    assert message in capsys.readouterr().err
+    assert not folder.exists()
