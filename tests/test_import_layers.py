@@ -39,6 +39,9 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "ranks": set(),
     "gradient_sum": set(),
     "sharding": set(),
+    "checkpoint_files": {"atomic"},
+    "checkpoint": {"atomic", "checkpoint_files", "checkpoint_parts"},
+    "checkpoint_parts": {"atomic", "checkpoint", "checkpoint_files", "ranks"},
     "ema": {"sharding"},
     "forwarding": set(),
     "launch_ranks": {"errors", "forwarding"},
@@ -76,7 +79,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
 }
 COMMANDS = {"train", "evaluate", "predict", "show", "plan", "launch", "sweep", "__main__"}
 COMMANDS |= {"translate", "chat", "average", "attend", "evaluate_pairs", "evaluate_windows"}
-COMMANDS |= {"replay", "slurm", "launchers"}
+COMMANDS |= {"replay", "slurm", "launchers", "consolidate"}
 
 
 def imports(file: Path) -> set[str]:

@@ -1,11 +1,20 @@
 """A network in parts: who holds what; refusals. What is learnt: tests/faults/test_sharded.py."""
 
+import pickle
+import shutil
+
 import pytest
 import torch
 from torch import distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Shard
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
+from lmexp import checkpoint as checkpoints
+from lmexp import checkpoint_parts
+from lmexp.__main__ import main as command
+from lmexp.checkpoint_files import link
+from lmexp.ranks import Ranks
 from lmexp.recipe import main
 from lmexp.sharding import Shards, blocks, shard
 
@@ -118,3 +127,122 @@ def test_what_does_not_work_in_parts_is_refused(override, message, tmp_path, cap
     assert status == 2
     assert message in capsys.readouterr().err
     assert not folder.exists()
+
+
+@pytest.fixture
+def parts_of_one(tmp_path):
+    """A checkpoint folder, of one rank, and what it was written from."""
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    mesh = init_device_mesh("cpu", (1,))
+    torch.manual_seed(0)
+    whole = {"embed": torch.randn(5, 4), "gain": torch.randn(3).bfloat16()}
+    cut = {name: DTensor.from_local(value, mesh, [Shard(0)]) for name, value in whole.items()}
+    rest = {"recipe": {}, "tokenizer": {}, "data_hash": "", "training": {"steps_done": 7}}
+    checkpoint = {"state_dict": {**cut, "output": cut["embed"], "buffer": torch.ones(2)}, **rest}
+    checkpoint["optimizer_states"] = [{"state": {0: {"step": 3, "exp_avg": cut["gain"]}}}]
+    checkpoint_parts.write(checkpoint, tmp_path / "last.ckpt", Ranks())
+    distributed.destroy_process_group()
+    return tmp_path / "last.ckpt", whole
+
+
+def test_a_folder_reads_as_the_whole_checkpoint(parts_of_one):
+    folder, whole = parts_of_one
+
+    found = checkpoints.read(folder)
+
+    assert found.keys() >= {"recipe", "training", "state_dict", "optimizer_states"}
+    assert found["training"] == {"steps_done": 7}
+    assert found["optimizer_states"][0]["state"][0]["step"] == 3
+    assert torch.equal(found["optimizer_states"][0]["state"][0]["exp_avg"], whole["gain"])
+    assert found["state_dict"].keys() == {"embed", "gain", "output", "buffer"}
+    assert torch.equal(found["state_dict"]["embed"], whole["embed"])
+    assert found["state_dict"]["output"] is found["state_dict"]["embed"]  # tied
+    assert torch.equal(found["state_dict"]["buffer"], torch.ones(2))
+
+
+@pytest.mark.parametrize("name", ["__0_0.distcp", ".metadata", "rest.ckpt"])
+@pytest.mark.parametrize("damage", ["one byte", "missing"])
+def test_a_damaged_folder_is_refused_whatever_is_damaged(name, damage, parts_of_one):
+    folder, _ = parts_of_one
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).unlink()
+    if damage == "one byte":
+        (folder / name).write_bytes(content)
+
+    with pytest.raises(ValueError, match=f"{name} is damaged"):
+        checkpoints.verify(folder)
+
+
+def test_a_folder_without_its_manifest_is_no_checkpoint(parts_of_one):
+    folder, _ = parts_of_one
+    (folder / "manifest.json").unlink()
+
+    with pytest.raises(ValueError, match=r"a folder without manifest\.json"):
+        checkpoints.read(folder)
+
+
+def test_metadata_that_name_other_code_are_not_read(parts_of_one):
+    folder, _ = parts_of_one
+    (folder / ".metadata").write_bytes(pickle.dumps(print))
+
+    with pytest.raises(ValueError, match=r"names builtins\.print"):
+        checkpoint_parts.read(folder)
+
+
+def test_a_newer_damaged_folder_is_passed_over(parts_of_one, tmp_path):
+    folder, _ = parts_of_one
+    (tmp_path / "checkpoints").mkdir()
+    link(folder, tmp_path / "checkpoints" / "previous.ckpt")
+    shutil.copytree(folder, tmp_path / "checkpoints" / "last.ckpt")
+    (tmp_path / "checkpoints" / "last.ckpt" / "rest.ckpt").write_bytes(b"x")
+    said = []
+
+    found = checkpoints.newest_good(tmp_path, warn=said.append)
+
+    assert found == tmp_path / "checkpoints" / "previous.ckpt"
+    assert "rest.ckpt is damaged" in said[0]
+
+
+def test_folders_and_files_take_one_anothers_place(parts_of_one, tmp_path):
+    folder, whole = parts_of_one
+    files = tmp_path / "checkpoints"
+    files.mkdir()
+    one = checkpoints.read(folder)
+    for write in (
+        lambda path: checkpoints.save({**one, "data_hash": "first"}, path),
+        lambda path: link(folder, path),
+        lambda path: checkpoints.save({**one, "data_hash": "third"}, path),
+        lambda path: checkpoints.save({**one, "data_hash": "fourth"}, path),
+    ):
+        write(files / "newest.ckpt")
+        checkpoints.rotate(files)
+
+    hashes = [checkpoints.read(files / n)["data_hash"] for n in ("last.ckpt", "previous.ckpt")]
+    assert hashes == ["fourth", "third"]
+    link(folder, files / "best.ckpt")
+    link(files / "last.ckpt", files / "best.ckpt")
+    assert (files / "best.ckpt").samefile(files / "last.ckpt")
+    link(folder, files / "best.ckpt")
+    assert torch.equal(checkpoints.read(files / "best.ckpt")["state_dict"]["embed"], whole["embed"])
+    assert {path.name for path in files.iterdir()} == {"last.ckpt", "previous.ckpt", "best.ckpt"}
+
+
+def test_consolidate_writes_an_ordinary_file(parts_of_one, capsys):
+    folder, whole = parts_of_one
+
+    assert command(["consolidate", str(folder)]) == 0
+
+    out = folder.with_name("whole-last.ckpt")
+    assert str(out) in capsys.readouterr().out
+    saved = torch.load(out, weights_only=True)
+    assert torch.equal(saved["state_dict"]["embed"], whole["embed"])
+    assert command(["consolidate", str(folder)]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert command(["consolidate", str(out)]) == 2
+    assert "is one file already" in capsys.readouterr().err
+
+
+def test_parts_are_saved_where_there_are_parts_alone(tmp_path, capsys):
+    assert main(["trainer=ddp", "trainer.sharded_checkpoints=true"]) == 2
+    assert "with trainer.strategy=ddp nothing is sharded" in capsys.readouterr().err

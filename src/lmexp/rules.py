@@ -110,6 +110,12 @@ def _check_sharding(
     trainer: Mapping[str, Any], optimizer: Mapping[str, Any], refuse: Refuse
 ) -> None:
     if trainer["strategy"] != "fsdp":
+        if trainer["sharded_checkpoints"]:
+            refuse(
+                "trainer.sharded_checkpoints",
+                f"trainer.sharded_checkpoints=true: with trainer.strategy={trainer['strategy']} "
+                "nothing is sharded: write trainer.sharded_checkpoints=false, or trainer=fsdp",
+            )
         return
     kind = optimizer["_target_"]
     if kind not in ELEMENTWISE:

@@ -1,6 +1,7 @@
 """Lightning's part in a training whose network is shared out among ranks (sharding)."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -9,22 +10,25 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim import Optimizer
 
+from lmexp import checkpoint_parts
 from lmexp.ranks import Ranks
 from lmexp.sharding import Shards, shard
 
 
 class Sharded(ModelParallelStrategy):
-    """Lightning's FSDP2, with checkpoints as of a single process: one file, whole tensors.
+    """Lightning's FSDP2, with checkpoints as of a single process.
 
-    A checkpoint is therefore read before the network is cut, and fits any number of ranks.
+    A checkpoint is read whole before the network is cut, and fits any number of ranks.
 
     Args:
         ranks: this process and the others.
+        saves_parts: write a checkpoint as a folder of a file a rank (checkpoint_parts), not as one
+            file, for which the first rank gathers all.
     """
 
-    def __init__(self, ranks: Ranks) -> None:
+    def __init__(self, ranks: Ranks, *, saves_parts: bool) -> None:
         super().__init__(ranks.world_size, 1, save_distributed_checkpoint=False)
-        self._ranks = ranks
+        self._ranks, self._saves_parts = ranks, saves_parts
 
     @property
     def restore_checkpoint_after_setup(self) -> bool:
@@ -48,7 +52,9 @@ class Sharded(ModelParallelStrategy):
                 self._ranks.broadcast(tensor.detach())  # other machines may round otherwise
             shard(task.network, self.device_mesh["data_parallel"])
             self.model_to_device()
-            task.shards = Shards(task.network, is_first=self._ranks.is_first)
+            task.shards = Shards(
+                task.network, is_first=self._ranks.is_first, saves_parts=self._saves_parts
+            )
         if trainer.state.fn == TrainerFn.FITTING:
             self.setup_optimizers(trainer)
         self.setup_precision_plugin()
@@ -84,8 +90,10 @@ class Sharded(ModelParallelStrategy):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any | None = None
     ) -> None:
-        """By the first rank, which has it."""
-        if self.is_global_zero:
+        """By the first rank, which has it, or by all of them."""
+        if self._saves_parts:
+            checkpoint_parts.write(checkpoint, Path(filepath), self._ranks)
+        elif self.is_global_zero:
             self.checkpoint_io.save_checkpoint(checkpoint, filepath, storage_options)
 
     def load_checkpoint(

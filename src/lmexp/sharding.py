@@ -107,11 +107,14 @@ class Shards:
     Args:
         network: cut.
         is_first: whether this rank is the one that keeps what is gathered.
+        saves_parts: nothing is gathered to be saved: what is to be whole stands for itself, as a
+            DTensor, on all ranks (checkpoint_parts writes it).
     """
 
-    def __init__(self, network: Any, *, is_first: bool) -> None:
+    def __init__(self, network: Any, *, is_first: bool, saves_parts: bool = False) -> None:
         self._network = network
-        self._is_first = is_first
+        self._is_first, self._saves_parts = is_first, saves_parts
+        self._has_whole = is_first or saves_parts
         self._modules: list[Any] = [m for m in network.modules() if isinstance(m, FSDPModule)]
         self._cut: dict[str, Any] = dict(network.named_parameters())  # DTensors
         self.parts: dict[str, nn.Parameter] = {
@@ -168,7 +171,7 @@ class Shards:
         Every rank has to come here; the others get nothing.
         """
         found = {name: self._gathered(part, self._cut[name]) for name, part in parts.items()}
-        return found if self._is_first else {}
+        return found if self._has_whole else {}
 
     def mine(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Whole tensors by parameter -> this rank's parts of them, as copies."""
@@ -185,7 +188,7 @@ class Shards:
         for value in state.values():
             if isinstance(value, DTensor) and id(value) not in done:
                 done[id(value)] = self._gathered(value.to_local(), value)
-        if not self._is_first:
+        if not self._has_whole:
             return {}
         return {name: done.get(id(value), value.detach()) for name, value in state.items()}
 
@@ -212,7 +215,7 @@ class Shards:
             }
             for index, values in sorted(state["state"].items())
         }
-        return {**state, "state": whole} if self._is_first else {}
+        return {**state, "state": whole} if self._has_whole else {}
 
     def load_optimizer_state(self, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
         """Take this rank's parts out of a whole state."""
@@ -229,9 +232,12 @@ class Shards:
         optimizer.load_state_dict({**state, "state": mine})
 
     def _gathered(self, part: Tensor, cut: Any) -> Tensor:
-        whole = DTensor.from_local(
+        stands_for_it = DTensor.from_local(
             part.detach(), cut.device_mesh, cut.placements, shape=cut.shape, stride=cut.stride()
-        ).full_tensor()
+        )
+        if self._saves_parts:
+            return stands_for_it
+        whole = stands_for_it.full_tensor()
         return whole.cpu() if self._is_first else whole.new_empty(0)
 
 

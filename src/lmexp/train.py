@@ -116,6 +116,7 @@ def _train(parts: Parts, record: Record | NoRecord, signals: Signals) -> int:
         [recorder, keeper, stopper, failures],
         parts.ranks,
         strategy=parts.settings.strategy,
+        sharded_checkpoints=parts.settings.sharded_checkpoints,
         validates_first=parts.validation_is_due,
     )
     parts.ranks.arrive("at the start")
