@@ -4,6 +4,7 @@ import kinds
 import pytest
 import test_evaluation
 import test_kill
+import test_nonfinite
 import test_signals
 import torch
 from interruption import flat, lines
@@ -117,6 +118,22 @@ def test_sigterm_saves_once_ends_all_and_the_run_goes_on(
     test_signals.check(server, text, whole, tmp_path, kind, who, moment, "SIGTERM")
 
 
+@pytest.mark.parametrize("trial", range(4))
+def test_all_ranks_stop_where_one_has_nan(trial, server, text, tmp_path):
+    test_nonfinite.check_stop(server, text, tmp_path, list(SHARDED)[trial], trial)
+
+
+def test_a_step_that_is_left_out_leaves_no_gradient_behind(server, text, tmp_path):
+    ended = server.run(
+        [*overrides("sharded lstm", tmp_path / "run", text, ranks=2), "trainer.on_nonfinite=skip"],
+        [["1", "spoil", f"{KINDS['lstm'].task}.sums:9"]],  # of its two a step: the fifth step
+    )
+
+    assert ended.status == 0, ended.errors
+    assert "the loss of step 4 is not finite: left out" in ended.errors
+    test_nonfinite.assert_all_finite(tmp_path / "run")
+
+
 @pytest.mark.parametrize("victim", ["0", "1"])
 def test_out_of_memory_ends_the_run_with_what_to_do(victim, server, text, tmp_path):
     limits = [[victim, "lack_memory", f"{KINDS['transformer'].task}.sums:7", 1]]
@@ -141,3 +158,66 @@ def test_a_step_that_was_cut_into_pieces_is_whole_again_in_parts(server, text, t
     saved = checkpoints.read(tmp_path / "run" / "checkpoints" / "last.ckpt")
     assert saved["training"]["pieces"] == 1
     assert losses(tmp_path / "run").keys() == losses(whole).keys()
+
+
+AMID_A_FOLDER = {
+    "the folder is empty": "lmexp.checkpoint_parts:_write_parts:4",
+    "the rest is missing": "lmexp.checkpoint:save:4",
+    "the manifest is missing": "lmexp.checkpoint_parts:write_atomically:3",
+    "the name is missing": "lmexp.checkpoint_parts:replace:5",
+    "last became previous": "lmexp.checkpoint:replace:6",
+    "a folder is deleted": "lmexp.checkpoint_files:remove:3",
+    "half a folder is linked": "lmexp.checkpoint_files:_link_file:8",
+}
+PARTS = "trainer.sharded_checkpoints=true"
+
+
+@pytest.mark.parametrize("kind", OF_ONE)
+@pytest.mark.parametrize("moment", AMID_A_FOLDER)
+def test_killed_amid_a_folder_and_resumed_is_bitwise_the_uninterrupted_run(
+    kind, moment, server, whole, text, tmp_path, monkeypatch
+):
+    kind = f"sharded {kind}"
+    saved = Kind(SHARDED[kind].task, (*SHARDED[kind].overrides, PARTS))
+    monkeypatch.setitem(kinds.KINDS, f"{kind} in folders", saved)
+    monkeypatch.setattr(test_kill, "moment", lambda *_: AMID_A_FOLDER[moment])
+
+    test_kill.check(server, whole, text, tmp_path, f"{kind} in folders", "while saving", 2)
+
+
+@pytest.mark.parametrize("kind", OF_ONE)
+def test_folders_and_files_take_turns_on_any_number_of_ranks(kind, server, text, tmp_path):
+    whole = trained(server, text, tmp_path / "whole", kind, 1, steps=30)
+    moved = tmp_path / "moved"
+    later = f"resume={moved}"
+    sessions = (
+        ([*overrides(f"sharded {kind}", moved, text, ranks=2), PARTS], 7, True),
+        ([later, "trainer.devices=4"], 13, True),
+        ([later, "trainer.devices=1"], 20, False),  # nothing is sharded
+    )
+    last = moved / "checkpoints" / "last.ckpt"
+    for arguments, step, is_folder in sessions:
+        ended = server.run(arguments, [["all", "stop_after", step]])
+        assert ended.status == 143, ended.errors
+        assert last.is_dir() == is_folder
+    ended = server.run([later, "trainer.devices=3"])
+    assert ended.status == 0, ended.errors
+
+    assert last.is_dir()
+    assert losses(moved) == pytest.approx(losses(whole), rel=1e-5)
+
+
+@pytest.mark.parametrize("victim", ["0", "1"])
+def test_a_full_disk_leaves_the_older_folders_whole(victim, server, text, tmp_path):
+    run = overrides("sharded transformer", tmp_path / "run", text, ranks=2)
+    full = [victim, "mutant", "fills_the_disk_of_a_rank"]
+
+    ended = server.run([*run, PARTS], [full])
+
+    assert ended.status not in (0, 143)
+    assert "No space left on device" in ended.errors
+    assert "Traceback" not in ended.errors
+    for name in ("last.ckpt", "previous.ckpt"):
+        checkpoints.verify(tmp_path / "run" / "checkpoints" / name)
+    resumed = server.run([f"resume={tmp_path / 'run'}"])
+    assert resumed.status == 0, resumed.errors
