@@ -96,7 +96,10 @@ def verify(path: Path) -> None:
         raise ValueError(
             f"{path} is a folder without {MANIFEST}: no whole checkpoint; use an older one"
         )
-    expected: dict[str, str] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    try:
+        expected: dict[str, str] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path / MANIFEST} is damaged ({error}): use an older one") from None
     for name, digest in expected.items():
         file = path / name
         found = checkpoints.sha256(file) if file.is_file() else "no file"
