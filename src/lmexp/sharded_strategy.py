@@ -55,6 +55,7 @@ class Sharded(ModelParallelStrategy):
             task.shards = Shards(
                 task.network, is_first=self._ranks.is_first, saves_parts=self._saves_parts
             )
+            _mend_pieces(task)
         if trainer.state.fn == TrainerFn.FITTING:
             self.setup_optimizers(trainer)
         self.setup_precision_plugin()
@@ -101,3 +102,13 @@ class Sharded(ModelParallelStrategy):
     ) -> dict[str, Any]:
         """On every rank, whole."""
         return self.checkpoint_io.load_checkpoint(checkpoint_path)
+
+
+def _mend_pieces(task: Any) -> None:
+    """Ranks would have more or fewer pieces of their micro-batches, and wait for one another."""
+    if task.pieces > 1:
+        task.tell(
+            f"micro-batches, which were cut into {task.pieces} pieces for want of memory, are "
+            "whole again: with trainer.strategy=fsdp all ranks take as many"
+        )
+        task.pieces = 1

@@ -155,6 +155,7 @@ def test_a_step_that_was_cut_into_pieces_is_whole_again_in_parts(server, text, t
     ended = server.run([f"resume={tmp_path / 'run'}", "trainer.strategy=fsdp", "trainer.devices=2"])
 
     assert ended.status == 0, ended.errors
+    assert "are whole again: with trainer.strategy=fsdp" in ended.errors
     saved = checkpoints.read(tmp_path / "run" / "checkpoints" / "last.ckpt")
     assert saved["training"]["pieces"] == 1
     assert losses(tmp_path / "run").keys() == losses(whole).keys()

@@ -115,7 +115,6 @@ class Task(lightning.LightningModule):
             self.average.follow(self.shards)
         if self.shards is not None:
             self._gradient_sum = self.shards
-            self.pieces = 1  # of which ranks would have more or less
         elif self.ranks.world_size > 1 and self._gradient_sum is None:
             for tensor in (*self.network.parameters(), *self.network.buffers()):
                 self.ranks.broadcast(tensor.detach())  # other machines may round otherwise
