@@ -38,6 +38,11 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "schedules": set(),
     "ranks": {"errors", "launch_ranks"},
     "gradient_sum": set(),
+    "sharding": set(),
+    "checkpoint_files": {"atomic"},
+    "checkpoint": {"atomic", "checkpoint_files", "checkpoint_parts"},
+    "checkpoint_parts": {"atomic", "checkpoint", "checkpoint_files", "ranks"},
+    "ema": {"sharding"},
     "forwarding": set(),
     "launch_ranks": {"errors", "forwarding", "record_files", "targets"},
     "batch_plan": set(),
@@ -64,6 +69,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
         "ema",
         "ranks",
         "gradient_sum",
+        "sharding",
     },
     "signatures": set(),
     "values": {"signatures"},
@@ -73,7 +79,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
 }
 COMMANDS = {"train", "evaluate", "predict", "show", "plan", "launch", "sweep", "__main__"}
 COMMANDS |= {"translate", "chat", "average", "attend", "evaluate_pairs", "evaluate_windows"}
-COMMANDS |= {"replay", "slurm", "launchers"}
+COMMANDS |= {"replay", "slurm", "launchers", "consolidate"}
 
 
 def imports(file: Path) -> set[str]:

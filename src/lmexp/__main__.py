@@ -17,6 +17,7 @@ COMMANDS = {
     "translate": ("translate", "a line out for every line in, with a trained text-to-text model"),
     "replay": ("replay", "the step whose loss or gradient was not finite, alone"),
     "average": ("average", "one checkpoint whose weights are the mean of several"),
+    "consolidate": ("consolidate", "one file out of a checkpoint that is a folder"),
     "attend": ("attend", "maps of where a trained model looks, as PNG"),
     "chat": ("chat", "talk with a model trained on dialogues"),
     "show": ("show", "curves, samples and counts of a run"),

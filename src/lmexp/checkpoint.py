@@ -1,7 +1,7 @@
 """Checkpoints: written atomically, checked when read, made of plain tensors and plain dicts.
 
 A checkpoint is the zip file that torch.save writes, with a SHA-256 of itself as the zip's comment:
-torch.load(path, weights_only=True) reads it without lmexp.
+torch.load(path, weights_only=True) reads it without lmexp. Or it is a folder, see checkpoint_parts.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from typing import Any
 from lightning.fabric.plugins import CheckpointIO
 
 from lmexp.atomic import fill_atomically, sync
+from lmexp.checkpoint_files import content, remove, replace
 
 _END_RECORD = 22  # bytes of a zip's last record without comment; its last two are the length
 _MARK = b"lmexp sha256 "
@@ -31,6 +32,11 @@ def _sha256(path: Path, length: int) -> "hashlib._Hash":
     return digest
 
 
+def sha256(path: Path) -> str:
+    """Of a whole file."""
+    return _sha256(path, path.stat().st_size).hexdigest()
+
+
 def _seal(path: Path) -> None:
     """Append the checksum of the file as its zip comment."""
     size = path.stat().st_size
@@ -41,11 +47,16 @@ def _seal(path: Path) -> None:
 
 
 def verify(path: Path) -> None:
-    """Check the file against the checksum that it carries.
+    """Check the file against the checksum that it carries; a folder, all files in it.
 
     Raises:
         ValueError: the file is cut short, altered, or no checkpoint of lmexp.
     """
+    if path.is_dir():
+        from lmexp import checkpoint_parts
+
+        checkpoint_parts.verify(path)
+        return
     size = path.stat().st_size - _COMMENT
     with path.open("rb") as file:
         file.seek(max(size, 0))
@@ -96,9 +107,13 @@ def read(path: Path) -> dict[str, Any]:
     """
     import torch
 
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: give a run's folder or one of its .ckpt")
     verify(path)
+    if path.is_dir():
+        from lmexp import checkpoint_parts
+
+        return checkpoint_parts.read(path)
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     needed = ("state_dict", "recipe", "tokenizer", "data_hash", "training")
     missing = [key for key in needed if key not in checkpoint]
@@ -113,8 +128,8 @@ def rotate(folder: Path) -> None:
     """newest.ckpt becomes last.ckpt, and that previous.ckpt: the two newest are kept."""
     last = folder / "last.ckpt"
     if last.exists():
-        last.replace(folder / "previous.ckpt")
-    (folder / "newest.ckpt").replace(last)
+        replace(last, folder / "previous.ckpt")
+    replace(folder / "newest.ckpt", last)
     sync(folder)
 
 
@@ -149,7 +164,7 @@ def newest_good(run_folder: Path, warn: Callable[[str], None]) -> Path | None:
     # newest.ckpt is there only if a kill came before it was renamed
     candidates = [folder / name for name in ("newest.ckpt", "last.ckpt", "previous.ckpt")]
     older = [*folder.glob("best-*.ckpt"), *kept_by_step(folder).values()]
-    candidates += sorted(older, key=lambda path: path.stat().st_mtime, reverse=True)
+    candidates += sorted(older, key=lambda path: content(path).stat().st_mtime, reverse=True)
     present = [path for path in candidates if path.exists()]
     for path in present:
         try:
@@ -173,6 +188,8 @@ class SafeCheckpointIO(CheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
         """Write atomically; see save."""
+        if Path(path).is_dir():
+            remove(Path(path))
         save(checkpoint, Path(path))
 
     def load_checkpoint(
@@ -183,4 +200,4 @@ class SafeCheckpointIO(CheckpointIO):
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint."""
-        Path(path).unlink(missing_ok=True)
+        remove(Path(path))

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from lmexp.sharding import Shards
+
 
 class ParameterAverage:
     """average <- decay * average + (1 - decay) * parameter after every optimizer step, in float32.
@@ -17,6 +19,7 @@ class ParameterAverage:
         self.decay = decay
         self.steps = 0
         self._kept: dict[str, Tensor] = {}
+        self._shards: Shards | None = None
         self._parameters = {n: p for n, p in network.named_parameters() if p.requires_grad}
         self.average = {n: p.detach().float().clone() for n, p in self._parameters.items()}
 
@@ -28,8 +31,12 @@ class ParameterAverage:
         torch._foreach_lerp_(list(self.average.values()), current, 1.0 - decay)
         self.steps += 1
 
-    def follow(self) -> None:
-        """Move to where the network's parameters are now."""
+    def follow(self, shards: Shards | None = None) -> None:
+        """Move to where the network's parameters are now: to a device, or into parts."""
+        if shards is not None and self._shards is None:
+            self._shards = shards
+            self.average = shards.mine(self.average)
+            self._parameters = {name: shards.parts[name] for name in self.average}
         for name, parameter in self._parameters.items():
             self.average[name] = self.average[name].to(parameter.device)
 
@@ -45,17 +52,21 @@ class ParameterAverage:
 
     @torch.no_grad()
     def _copy(self, values: dict[str, Tensor]) -> None:
+        if self._shards is not None:
+            self._shards.reshard()
         for name, value in values.items():
             self._parameters[name].copy_(value)
 
     def state(self) -> dict[str, Tensor | int]:
-        """The averages by parameter name and the number of steps."""
-        return {**self.average, "": self.steps}
+        """The averages by parameter name and the number of steps; of parts, on the first rank."""
+        average = self.average if self._shards is None else self._shards.whole(self.average)
+        return {**average, "": self.steps}
 
     def restore(self, state: dict[str, Tensor | int]) -> None:
         """Go on from a saved state."""
         self.steps = int(state[""])
+        saved = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        if self._shards is not None:
+            saved = self._shards.mine(saved)
         for name, average in self.average.items():
-            saved = state[name]
-            assert isinstance(saved, Tensor)
-            average.copy_(saved)
+            average.copy_(saved[name])

@@ -8,9 +8,9 @@ from typing import Any
 import lightning
 from lightning import Callback
 
-from lmexp.atomic import fill_atomically
 from lmexp.callbacks import Recorder, Segments
 from lmexp.checkpoint import kept_by_step, rotate, step_name
+from lmexp.checkpoint_files import clear, link, remove
 from lmexp.ranks import Ranks
 from lmexp.stopping import Signals, Stopper, Terminated
 from lmexp.tasks.interface import NonFiniteError
@@ -93,18 +93,19 @@ class Keeper(Callback):
         files of the best that the checkpoint knows nothing of are of steps that will come again,
         as are those of later steps.
         """
+        clear(self.folder)
         names = {name for _, name in self.kept}
         if self.resumed_from is not None and _best_name(step) in names:
             self._link(self.resumed_from, _best_name(step))
         for file in self.folder.glob("best-*.ckpt"):
             if file.name not in names:
-                file.unlink()
+                remove(file)
         self.kept = [pair for pair in self.kept if (self.folder / pair[1]).exists()]
         if self.kept:
             self._link(self.folder / self.kept[0][1], "best.ckpt")
         for later, file in kept_by_step(self.folder).items():
             if later > step:
-                file.unlink()
+                remove(file)
         if self.resumed_from is not None:
             self._keep_newest(self.resumed_from, step)
 
@@ -179,20 +180,10 @@ class Keeper(Callback):
             if names[0] == name:
                 self._link(last, "best.ckpt")
         for old in dropped:
-            (self.folder / old).unlink(missing_ok=True)
+            remove(self.folder / old)
 
     def _link(self, file: Path, name: str) -> None:
-        """A second name for a checkpoint, where the filesystem has such; else a copy."""
-        if (self.folder / name).exists() and (self.folder / name).samefile(file):
-            return  # renaming one of its names to another would leave both
-
-        def write(unfinished: Path) -> None:
-            try:
-                unfinished.hardlink_to(file)
-            except OSError:
-                unfinished.write_bytes(file.read_bytes())
-
-        fill_atomically(self.folder / name, write)
+        link(file, self.folder / name)
 
     def _end(self, trainer: lightning.Trainer, task: Any, *, validation_is_due: bool) -> None:
         self._validation_is_due = validation_is_due
@@ -216,7 +207,7 @@ class Keeper(Callback):
             return  # two are kept without a number
         self._link(file, step_name(step))
         for old in list(kept_by_step(self.folder).values())[self.keep_last :]:
-            old.unlink()
+            remove(old)
 
 
 def _best_name(step: int) -> str:

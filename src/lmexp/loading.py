@@ -9,6 +9,7 @@ from lmexp import checkpoint as checkpoints
 from lmexp import tokenizers
 from lmexp.build import build_task, vocab_of
 from lmexp.check import check
+from lmexp.checkpoint_files import exists
 from lmexp.networks.interface import Vocab
 from lmexp.origins import of_file
 from lmexp.run_folders import newest_run
@@ -37,7 +38,7 @@ def find_checkpoint(path: str | Path) -> Path:
         ValueError: there are some and all are damaged.
     """
     path = Path(path)
-    if path.is_file() and path.suffix == ".ckpt":
+    if path.suffix == ".ckpt" and exists(path):
         return path
     run = newest_run(path)
     best = run / "checkpoints" / "best.ckpt"

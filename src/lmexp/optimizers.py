@@ -1,5 +1,6 @@
 """Parameter groups, and Muon with AdamW for what is no hidden matrix."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
@@ -7,6 +8,8 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from lmexp.ranks import Ranks
 
 
 def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
@@ -91,8 +94,16 @@ class Muon(Optimizer):
         return loss
 
 
-def rescale_and_clip(gradients: list[Tensor], factor: float, clip_norm: float | None) -> float:
+def rescale_and_clip(
+    gradients: list[Tensor], factor: float, clip_norm: float | None, ranks: Ranks | None = None
+) -> float:
     """Multiply gradients by a factor, in place, and again so that their norm is at most clip_norm.
+
+    Args:
+        gradients: in place.
+        factor: of all of them.
+        clip_norm: None does not clip.
+        ranks: who each has a part of the gradients; every one of them has to come here.
 
     Returns:
         The norm after the factor, before clipping.
@@ -100,6 +111,8 @@ def rescale_and_clip(gradients: list[Tensor], factor: float, clip_norm: float | 
     dtype = torch.promote_types(gradients[0].dtype, torch.float32)
     norms = torch._foreach_norm(gradients, 2.0, dtype)
     norm: float = torch.linalg.vector_norm(torch.stack(norms)).item() * factor
+    if ranks is not None and ranks.world_size > 1:
+        norm = math.sqrt(ranks.total(norm**2)[0])
     if clip_norm is not None and norm > clip_norm:
         factor *= clip_norm / norm
     if factor != 1.0:

@@ -57,7 +57,7 @@ def use_hardware(settings: TrainerSettings) -> Hardware:
                 f"this machine: write trainer.devices={started}, or leave it out"
             )
         devices = started
-    uses_all = settings.strategy == "ddp"
+    uses_all = settings.strategy != "auto"
     hardware = choose(settings.accelerator, devices, settings.precision, uses_all=uses_all)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)

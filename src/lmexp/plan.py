@@ -56,7 +56,7 @@ def _print_plan(recipe: Recipe, allow_targets: Sequence[str], *, reads_data: boo
 
     settings = build(recipe["trainer"], allow_targets)
     asked = settings.accelerator, settings.devices, settings.precision
-    hardware = choose(*asked, uses_all=settings.strategy == "ddp")
+    hardware = choose(*asked, uses_all=settings.strategy != "auto")
     share_out(recipe, hardware.devices)
     data = build_data(recipe, build(recipe["tokenizer"], allow_targets), allow_targets)
     if reads_data:

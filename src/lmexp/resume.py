@@ -16,10 +16,9 @@ HARMLESS = (
         f"trainer.{key}"
         for key in (
             "accelerator", "strategy", "devices", "precision", "activation_checkpointing",
-            "compile", "threads", "max_steps", "max_epochs", "max_time", "validate_every_steps",
-            "checkpoint_every_steps",
-            "log_every_steps", "keep_best", "keep_last", "on_nonfinite", "on_spike",
-            "spike_deviations",
+            "compile", "threads", "sharded_checkpoints", "max_steps", "max_epochs", "max_time",
+            "validate_every_steps", "checkpoint_every_steps", "log_every_steps", "keep_best",
+            "keep_last", "on_nonfinite", "on_spike", "spike_deviations",
         )
     ),
     "data.num_workers",

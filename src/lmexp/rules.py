@@ -9,6 +9,8 @@ from lmexp.signatures import Target
 from lmexp.values import written
 
 Refuse = Callable[[str, str], NoReturn]  # the key, the message without the place
+# Optimizers whose update of an element reads nothing of the others: they work on parts.
+ELEMENTWISE = ("torch.optim.AdamW", "torch.optim.Adam", "torch.optim.SGD")
 
 
 def carries_state(model: Target) -> bool:
@@ -27,6 +29,7 @@ def check_rules(recipe: Mapping[str, Any], model: Target, refuse: Refuse) -> Non
     _check_name(recipe["name"], refuse)
     _check_length(recipe["trainer"], refuse)
     _check_batch(recipe["data"], recipe["trainer"], refuse)
+    _check_sharding(recipe["trainer"], recipe["optimizer"], refuse)
     _check_state(recipe, model, refuse)
     _check_windows(recipe, refuse)
 
@@ -101,6 +104,39 @@ def share_out(recipe: Mapping[str, Any], ranks: int) -> None:
             "write a larger data.batch_size or data.batch_tokens"
         )
     trainer["micro_batches"] = ranks
+
+
+def _check_sharding(
+    trainer: Mapping[str, Any], optimizer: Mapping[str, Any], refuse: Refuse
+) -> None:
+    if trainer["strategy"] != "fsdp":
+        if trainer["sharded_checkpoints"]:
+            refuse(
+                "trainer.sharded_checkpoints",
+                f"trainer.sharded_checkpoints=true: with trainer.strategy={trainer['strategy']} "
+                "nothing is sharded: write trainer.sharded_checkpoints=false, or trainer=fsdp",
+            )
+        return
+    kind = optimizer["_target_"]
+    if kind not in ELEMENTWISE:
+        refuse(
+            "optimizer._target_",
+            f"optimizer._target_={kind}: with trainer.strategy=fsdp a rank has a part of each "
+            f"matrix, on which only {', '.join(ELEMENTWISE)} do what they do on the whole: write "
+            "optimizer=adamw or sgd, or trainer=ddp",
+        )
+    if trainer["compile"]:
+        refuse(
+            "trainer.compile",
+            "trainer.compile=true: compiled code cannot wait for the other ranks' parts, as "
+            "trainer.strategy=fsdp does: write trainer.compile=false, or trainer=ddp",
+        )
+    if trainer["precision"] == "16-mixed":
+        refuse(
+            "trainer.precision",
+            "trainer.precision=16-mixed: whether a scaled gradient overflows is not agreed on by "
+            "the ranks of trainer.strategy=fsdp: write bf16-mixed or 32-true, or trainer=ddp",
+        )
 
 
 def _rows(data: Mapping[str, Any]) -> int:

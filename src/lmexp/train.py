@@ -21,7 +21,7 @@ from lmexp.record_files import SUMMARY
 from lmexp.report import NoProgress, Progress, print_end, print_start
 from lmexp.stopping import Ballot, Signals, Stopper, Terminated
 from lmexp.targets import build
-from lmexp.tasks.interface import Interrupted, NonFiniteError
+from lmexp.tasks.interface import Interrupted, NonFiniteError, Sample
 from lmexp.trainer import build_trainer, max_seconds
 
 
@@ -121,6 +121,8 @@ def _train(parts: Parts, record: Record | NoRecord, signals: Signals) -> int:
         parts.hardware,
         [recorder, keeper, stopper, failures],
         parts.ranks,
+        strategy=parts.settings.strategy,
+        sharded_checkpoints=parts.settings.sharded_checkpoints,
         validates_first=parts.validation_is_due,
     )
     parts.ranks.arrive("at the start")
@@ -203,7 +205,7 @@ def _callbacks(
         flops_per_token=cost["flops_per_token"],
         peak_flops=cost["peak_flops"],
         scored=parts.data.store("val"),
-        sample=lambda: parts.task.sample(parts.data),
+        sample=lambda: _sample(parts),
     )
     limit = max_seconds(settings.max_time) if settings.max_time is not None else None
     stopper = Stopper(parts.total_steps, limit, settings.patience)
@@ -228,11 +230,26 @@ def _callbacks(
     return recorder, keeper, stopper, segments
 
 
+def _gathered(task: Any) -> contextlib.AbstractContextManager[None]:
+    """Meanwhile ranks may take as many steps of the network as each likes; all come here."""
+    return task.shards.gathered() if task.shards is not None else contextlib.nullcontext()
+
+
+def _sample(parts: Parts) -> Sample | None:
+    """Of the network as it stands."""
+    with _gathered(parts.task):
+        sample: Sample | None = parts.task.sample(parts.data)
+        return sample
+
+
 def _test(parts: Parts, trainer: Any, recorder: Recorder) -> dict[str, Any]:
     """The best validation, and the test split, where there is one, with its weights."""
     best = parts.folder / "checkpoints" / "best.ckpt"
     saved = checkpoints.read(best)
-    parts.task.load_state_dict(saved["state_dict"])
+    if parts.task.shards is None:
+        parts.task.load_state_dict(saved["state_dict"])
+    else:
+        parts.task.shards.load_state_dict(parts.task, saved["state_dict"])
     if parts.task.average is not None:
         parts.task.average.restore(saved["training"]["average"])
     figures = {}
@@ -242,8 +259,9 @@ def _test(parts: Parts, trainer: Any, recorder: Recorder) -> dict[str, Any]:
     parts.task.to(parts.ranks.device)  # Lightning has left it on the CPU
     parts.task.put_average_in()
     if "test" in parts.data.corpus.splits:
-        figures |= parts.task.scores(parts.data, "test")
-    sample = parts.task.sample(parts.data)
+        with _gathered(parts.task):
+            figures |= parts.task.scores(parts.data, "test")
+    sample = _sample(parts)
     return {
         **{f"best/{name.removeprefix('val/')}": value for name, value in recorder.best.items()},
         **{f"test/{name}": value for name, value in figures.items()},

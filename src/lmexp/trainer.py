@@ -15,10 +15,11 @@ from lightning.pytorch.strategies import DDPStrategy
 from lmexp.checkpoint import SafeCheckpointIO
 from lmexp.hardware import Accelerator, Hardware, Precision
 from lmexp.ranks import Ranks
+from lmexp.sharded_strategy import Sharded
 from lmexp.tasks.guard import Nonfinite, Spike
 
 Count = Annotated[int, Gt(0)]
-Strategy = Literal["auto", "ddp"]
+Strategy = Literal["auto", "ddp", "fsdp"]
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,16 @@ class TrainerSettings:
 
     Args:
         accelerator: auto takes a GPU where there is one.
-        strategy: one process, or ddp: one a device, each with the whole network.
-        devices: of each machine; auto: one, and with ddp all of its GPUs.
+        strategy: one process, or ddp: one a device, each with the whole network, or fsdp: each
+            with a part of every parameter (sharding).
+        devices: of each machine; auto: one, and with ddp or fsdp all of its GPUs.
         precision: auto takes bf16-mixed where the device has bfloat16 instructions.
         activation_checkpointing: compute the network's layers again in the backward pass instead of
             keeping what they computed.
         compile: torch.compile the network's forward pass.
         threads: of torch on the CPU; null leaves torch's default.
+        sharded_checkpoints: with fsdp, a checkpoint is a folder with a file a rank: nobody gathers
+            the whole network, and all write at once.
         max_steps: optimizer steps; null where max_epochs decides.
         max_epochs: passes over the training split; null where max_steps decides.
         max_time: "HH:MM:SS" or "DD:HH:MM:SS"; the run ends at the first step after it, having
@@ -59,6 +63,7 @@ class TrainerSettings:
     activation_checkpointing: bool
     compile: bool
     threads: Count | None
+    sharded_checkpoints: bool
     max_steps: Count | None
     max_epochs: Count | None
     max_time: str | None
@@ -119,6 +124,8 @@ def build_trainer(
     callbacks: Sequence[Callback],
     ranks: Ranks,
     *,
+    strategy: Strategy = "ddp",
+    sharded_checkpoints: bool = False,
     validates_first: bool = False,
 ) -> lightning.Trainer:
     """A Trainer that leaves saving, logging and progress to the given callbacks.
@@ -130,16 +137,19 @@ def build_trainer(
         hardware: from choose().
         callbacks: in the order in which they are called.
         ranks: this process and the others.
+        strategy: of several ranks.
+        sharded_checkpoints: with fsdp.
         validates_first: make up for the validation that an earlier session was stopped in, as
             Lightning's check of all validation batches before training.
     """
     _quiet()
     accelerator = {"cuda": "gpu"}.get(hardware.accelerator, hardware.accelerator)
     is_alone = ranks.world_size == 1
+    several = Sharded(ranks, saves_parts=sharded_checkpoints) if strategy == "fsdp" else Replicas()
     environment = [] if is_alone else [TorchElasticEnvironment()]
     trainer = lightning.Trainer(
         accelerator=accelerator,
-        strategy="auto" if is_alone else Replicas(),
+        strategy="auto" if is_alone else several,
         devices=ranks.local_world_size,
         num_nodes=ranks.world_size // ranks.local_world_size,
         precision=hardware.precision,  # type: ignore[arg-type]  # a str that choose() checked

@@ -41,7 +41,7 @@ def resolve_devices(recipe: Mapping[str, Any], *, has_ranks: bool) -> int:
         everywhere = int(os.environ["WORLD_SIZE"])
         here = int(os.environ.get("LOCAL_WORLD_SIZE", everywhere))
     asked = trainer["accelerator"], here, trainer["precision"]
-    chosen = choose(*asked, uses_all=trainer["strategy"] == "ddp")
+    chosen = choose(*asked, uses_all=trainer["strategy"] != "auto")
     share_out(recipe, everywhere or chosen.devices)
     return chosen.devices
 

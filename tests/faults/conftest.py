@@ -49,12 +49,13 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._count, self._first = 0, 1
+        paths = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
             [sys.executable, HERE / "fork_server.py"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
         )
 
     def ask(self, request: dict):

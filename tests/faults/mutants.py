@@ -221,3 +221,20 @@ def opens_without_closing() -> None:
             kept.append(open("/dev/null"))  # noqa: PTH123, SIM115
 
     Task._update = careless
+
+
+def fills_the_disk_of_a_rank() -> None:
+    """No bug of ours: the fourth folder of parts is one too many for the disk."""
+    import errno
+    import os
+
+    from torch.distributed.checkpoint.filesystem import FileSystemWriter
+
+    write, calls = FileSystemWriter.write_data, iter(range(1, 100))
+
+    def full(self, *arguments):
+        if next(calls) == 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(self, *arguments)
+
+    FileSystemWriter.write_data = full

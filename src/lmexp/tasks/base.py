@@ -23,8 +23,9 @@ from lmexp.optimizers import fuse, parameter_groups, rescale_and_clip
 from lmexp.ranks import Ranks
 from lmexp.schedules import Schedule
 from lmexp.seeds import seed_torch
+from lmexp.sharding import LACKS_MEMORY, Shards
 from lmexp.tasks.guard import Guard
-from lmexp.tasks.interface import Ballot, NoBallot, NonFiniteError, Sample, Sums
+from lmexp.tasks.interface import Ballot, NoBallot, NonFiniteError, Sample, Sums, nobody
 from lmexp.tasks.pieces import cut, cut_state, in_order, joined, lacks_memory, on_cpu, rows
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], Optimizer]
@@ -74,10 +75,11 @@ class Task(lightning.LightningModule):
         self.ballot: Ballot = NoBallot()
         self.guard = Guard()
         self.pieces = 1  # of a micro-batch: more, once a device had too little memory for one
-        self.tell: Callable[[str], None] = _nobody  # remarks for people
+        self.tell: Callable[[str], None] = nobody  # remarks for people
         self.last_step: TrainStep | None = None
         self.left_out = ""  # why the guard left out the last step, if it did
-        self._gradient_sum: GradientSum | None = None  # over several ranks
+        self.shards: Shards | None = None  # of the network, where ranks share it
+        self._gradient_sum: GradientSum | Shards | None = None  # over several ranks
         self._make_optimizer = optimizer
         self._rescale = 1.0
 
@@ -97,7 +99,10 @@ class Task(lightning.LightningModule):
         """The recipe's optimizer over decay groups; fused where there is no GradScaler."""
         if self._make_optimizer is None:
             raise ValueError(f"{type(self).__name__} was built without an optimizer to train with")
-        optimizer = self._make_optimizer(parameter_groups(self.network))
+        groups = parameter_groups(self.network)
+        if self.shards is not None:
+            groups = self.shards.groups(groups)
+        optimizer = self._make_optimizer(groups)
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]
         if self.trainer.scaler is None:
@@ -105,10 +110,12 @@ class Task(lightning.LightningModule):
         return optimizer
 
     def on_fit_start(self) -> None:
-        """The network may have moved to a device since it was built."""
+        """The network may have moved or been cut since it was built."""
         if self.average is not None:
-            self.average.follow()
-        if self.ranks.world_size > 1 and self._gradient_sum is None:
+            self.average.follow(self.shards)
+        if self.shards is not None:
+            self._gradient_sum = self.shards
+        elif self.ranks.world_size > 1 and self._gradient_sum is None:
             for tensor in (*self.network.parameters(), *self.network.buffers()):
                 self.ranks.broadcast(tensor.detach())  # other machines may round otherwise
             trained = [p for p in self.network.parameters() if p.requires_grad]
@@ -147,6 +154,8 @@ class Task(lightning.LightningModule):
         except (RuntimeError, MemoryError) as error:
             if not lacks_memory(error):
                 raise
+            if self.shards is not None:  # the others wait for this rank's part
+                raise MemoryError(LACKS_MEMORY.format(step=self.steps_done)) from None
             parts, is_done = [[0.0, 0.0, 0.0]], False
         if self._gradient_sum is not None:
             self._gradient_sum.finish()
@@ -245,7 +254,8 @@ class Task(lightning.LightningModule):
             for parameter in group["params"]
             if parameter.grad is not None
         ]
-        self.gradient_norm = rescale_and_clip(gradients, self._rescale, self.clip_norm)
+        whose = () if self.shards is None else (self.ranks,)
+        self.gradient_norm = rescale_and_clip(gradients, self._rescale, self.clip_norm, *whose)
         if not math.isfinite(self.gradient_norm) and self.trainer.scaler is None:
             raise NonFiniteError(f"the gradient of step {self.steps_done} is not finite")
 
@@ -287,7 +297,3 @@ class Task(lightning.LightningModule):
             self.schedule.restore(training["schedule"])
         if self.average is not None:
             self.average.restore(training["average"])
-
-
-def _nobody(text: str) -> None:
-    """Nobody listens."""

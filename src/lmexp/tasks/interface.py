@@ -31,6 +31,10 @@ class NonFiniteError(ArithmeticError):
         self.is_of_a_step = is_of_a_step
 
 
+def nobody(text: str) -> None:
+    """Nobody listens to remarks."""
+
+
 class Interrupted(Exception):
     """A signal came while outputs were searched for; all ranks have agreed to end."""
 
