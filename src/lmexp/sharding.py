@@ -237,12 +237,12 @@ class Shards:
             return DTensor.from_local(
                 part, mesh, cut.placements, shape=cut.shape, stride=cut.stride()
             )
-        # Not DTensor.full_tensor(): once in some hundred runs its way of gathering hung in gloo.
+        # Not DTensor.full_tensor(): one of some hundred runs hung in its way of gathering, on gloo.
         rows = -(-len(cut) // mesh.size())
         mine = part.new_zeros(rows, *part.shape[1:])
         mine[: len(part)] = part
         whole = part.new_empty(mesh.size() * rows, *part.shape[1:])
-        distributed.all_gather_into_tensor(whole, mine, group=mesh.get_group())
+        distributed.all_gather(list(torch.split(whole, rows)), mine, group=mesh.get_group())
         whole = whole[: len(cut)].clone()
         return whole.cpu() if self._is_first else whole.new_empty(0)
 
