@@ -33,7 +33,7 @@ test-all: lint
 	$(TESTS) -m "slow or not slow"
 
 test-faults: .venv/installed-dev
-	$(TESTS) -m "faults and not slow" tests/faults
+	$(TESTS) -m "faults and not slow" --durations=40 tests/faults
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

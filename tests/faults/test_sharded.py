@@ -21,6 +21,13 @@ STEPS = 50
 OF_ONE = "transformer", "translation lstm"
 
 
+def quick(values, few):
+    """Values for a parametrize, of which all but a few are slow: a whole network has them all."""
+    return [
+        value if value in few else pytest.param(value, marks=pytest.mark.slow) for value in values
+    ]
+
+
 @pytest.fixture(autouse=True)
 def sharded_kinds(monkeypatch):
     """Known to the checks of whole networks too, whose own tests they do not multiply."""
@@ -66,15 +73,18 @@ def test_parts_learn_what_the_whole_learns(kind, ranks, more, server, text, tmp_
             assert value == theirs[name], name
 
 
-@pytest.mark.parametrize("kind", OF_ONE)
-@pytest.mark.parametrize("name", test_kill.MOMENTS)
+@pytest.mark.parametrize("kind", quick(OF_ONE, ["transformer"]))
+@pytest.mark.parametrize(
+    "name",
+    quick(test_kill.MOMENTS, ["inside an accumulation window", "in a sample", "while saving"]),
+)
 def test_killed_and_resumed_is_bitwise_the_uninterrupted_run(
     kind, name, server, whole, text, tmp_path
 ):
     test_kill.check(server, whole, text, tmp_path, f"sharded {kind}", name, 2)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", quick(KINDS, OF_ONE))
 def test_a_run_goes_on_under_other_strategies_along_the_same_curve(kind, server, text, tmp_path):
     whole = trained(server, text, tmp_path / "whole", kind, 1, steps=30)
     moved = tmp_path / "moved"
@@ -109,8 +119,8 @@ def test_figures_are_those_of_one_process(kind, count, ranks, server, text, alon
         assert found[name] == close, name
 
 
-@pytest.mark.parametrize("moment", test_signals.MOMENTS)
-@pytest.mark.parametrize("who", ["rank 1", "the launcher"])
+@pytest.mark.parametrize("moment", quick(test_signals.MOMENTS, ["a step", "decoding"]))
+@pytest.mark.parametrize("who", quick(["rank 1", "the launcher"], ["rank 1"]))
 def test_sigterm_saves_once_ends_all_and_the_run_goes_on(
     who, moment, server, text, whole, tmp_path
 ):
@@ -173,7 +183,7 @@ AMID_A_FOLDER = {
 PARTS = "trainer.sharded_checkpoints=true"
 
 
-@pytest.mark.parametrize("kind", OF_ONE)
+@pytest.mark.parametrize("kind", quick(OF_ONE, ["transformer"]))
 @pytest.mark.parametrize("moment", AMID_A_FOLDER)
 def test_killed_amid_a_folder_and_resumed_is_bitwise_the_uninterrupted_run(
     kind, moment, server, whole, text, tmp_path, monkeypatch
@@ -186,7 +196,7 @@ def test_killed_amid_a_folder_and_resumed_is_bitwise_the_uninterrupted_run(
     test_kill.check(server, whole, text, tmp_path, f"{kind} in folders", "while saving", 2)
 
 
-@pytest.mark.parametrize("kind", OF_ONE)
+@pytest.mark.parametrize("kind", quick(OF_ONE, ["transformer"]))
 def test_folders_and_files_take_turns_on_any_number_of_ranks(kind, server, text, tmp_path):
     whole = trained(server, text, tmp_path / "whole", kind, 1, steps=30)
     moved = tmp_path / "moved"
