@@ -94,7 +94,7 @@ def test_the_millionth_step_is_found_at_once(kind, text):
     ("how", "status", "message"),
     [
         ("raise", 2, "the disk is gone (in a process that data.num_workers= started)"),
-        ("kill", 1, "is killed by signal: Killed. data.num_workers=0 reads without such"),
+        ("kill", 1, "data.num_workers=0 reads without such"),
     ],
 )
 def test_a_worker_that_fails_ends_all_ranks_and_the_run_goes_on(
