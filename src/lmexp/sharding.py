@@ -237,7 +237,7 @@ class Shards:
             return DTensor.from_local(
                 part, mesh, cut.placements, shape=cut.shape, stride=cut.stride()
             )
-        # Not DTensor.full_tensor(): one of some hundred runs hung in its way of gathering, on gloo.
+        # Not DTensor.full_tensor(): a run hung once, on gloo, where a checkpoint was gathered with it.
         rows = -(-len(cut) // mesh.size())
         mine = part.new_zeros(rows, *part.shape[1:])
         mine[: len(part)] = part

@@ -54,7 +54,7 @@ def test_kills_find(name, kind, ranks, server, text, tmp_path):
         assert server.run(arguments, [rows, *bug(name)]).status == 0
         return folder / "run"
 
-    moment = "inside an accumulation window"
+    moment = "the last step of an epoch"  # long after the first checkpoint
     with pytest.raises(AssertionError):
         test_kill.check(server, whole, text, tmp_path, kind, moment, ranks, bug(name))
 
