@@ -237,7 +237,7 @@ class Shards:
             return DTensor.from_local(
                 part, mesh, cut.placements, shape=cut.shape, stride=cut.stride()
             )
-        # Not DTensor.full_tensor(): a run hung once, on gloo, where a checkpoint was gathered with it.
+        # Not DTensor.full_tensor(): a run hung once, on gloo, while a checkpoint was gathered so.
         rows = -(-len(cut) // mesh.size())
         mine = part.new_zeros(rows, *part.shape[1:])
         mine[: len(part)] = part
