@@ -71,15 +71,20 @@ def _has_own_cores() -> bool:
     return "OMP_NUM_THREADS" in os.environ or "SLURM_STEP_ID" in os.environ  # srun binds its tasks
 
 
-def assemble(recipe: Recipe, folder: Path, allow_targets: tuple[str, ...], ranks: Ranks) -> Parts:
+def assemble(
+    recipe: Recipe,
+    folder: Path,
+    allow_targets: tuple[str, ...],
+    settings: TrainerSettings,
+    hardware: Hardware,
+    ranks: Ranks,
+) -> Parts:
     """Build what the recipe names, and find the checkpoint to go on from.
 
     Raises:
         ValueError: the folder's checkpoints are damaged or of another run, the data are others than
             the run began with, or the ranks do not read the same.
     """
-    settings = build(recipe["trainer"], allow_targets)
-    hardware = use_hardware(settings)
     if hardware.devices != ranks.local_world_size:
         raise ValueError(
             f"{hardware.devices} devices, and {ranks.local_world_size} processes were started for "

@@ -9,7 +9,7 @@ from typing import Any
 import lightning
 from lightning import Callback
 
-OBEYED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+from lmexp.forwarding import OBEYED
 
 
 class Terminated(Exception):

@@ -40,9 +40,11 @@ def run(recipe: Recipe, folder: Path, *, allow_targets: Sequence[str] = ()) -> i
     signals.install()
     try:
         cure_allocator()
-        ranks = join(use_hardware(build(recipe["trainer"], tuple(allow_targets))).accelerator)
+        settings = build(recipe["trainer"], tuple(allow_targets))
+        hardware = use_hardware(settings)
+        ranks = join(hardware.accelerator)
         try:
-            parts = assemble(recipe, folder, tuple(allow_targets), ranks)
+            parts = assemble(recipe, folder, tuple(allow_targets), settings, hardware, ranks)
             status = _recorded(parts, _record(parts, allow_targets), signals)
             _end_together(ranks, signals)
             return status
