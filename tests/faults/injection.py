@@ -102,7 +102,7 @@ def _write_rows_of(module, steps, file: str) -> None:
         step = read(self, position)
         rank, rows = dealt[0]
         line = {"epoch": step.epoch, "step": step.step, "rank": rank, "rows": rows}
-        with open(file, "a") as lines:  # noqa: PTH123
+        with Path(file).open("a") as lines:
             lines.write(json.dumps(line) + "\n")
         return step
 
@@ -171,13 +171,6 @@ def stop_after(step: int) -> None:
         update(self)
 
     base.Task._update = counted
-
-
-def show_stack_after(seconds: int) -> None:
-    """Print where this process stands after so long: for whoever looks for a hang."""
-    import faulthandler
-
-    faulthandler.dump_traceback_later(seconds)
 
 
 def _at_save(number: int, act) -> None:

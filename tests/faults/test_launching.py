@@ -69,7 +69,7 @@ def processes_in(folder: Path) -> list[str]:
     found = []
     for link in Path("/proc").glob("[0-9]*/cwd"):
         try:
-            if Path(os.readlink(link)) == folder:  # noqa: PTH115
+            if link.readlink() == folder:
                 found.append(link.with_name("cmdline").read_bytes().replace(b"\0", b" ").decode())
         except OSError:
             continue
