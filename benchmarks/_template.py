@@ -8,6 +8,7 @@ network is that of both sides of the comparison.
 
 import argparse
 import os
+import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,18 @@ class Module(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW."""
         return torch.optim.AdamW(self.parameters(), lr=1e-3)
+
+
+def prepare(folder: Path) -> None:
+    """What lmexp's side reads: lines of random letters, five of them to validate on."""
+    draw = random.Random(0)
+    lines = ["".join(draw.choices("abcdefghij ", k=15)) for _ in range(400)]
+    (folder / "train.txt").write_text("\n".join(lines) + "\n")
+    (folder / "val.txt").write_text("\n".join(lines[:5]) + "\n")
+    (folder / "conf" / "model").mkdir(parents=True)
+    (folder / "conf" / "model" / "lstm_of_both.yaml").write_text(
+        "# @package model\n_target_: _template.Architecture\nwidth: 16\n"
+    )
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import json
 import os
-import random
+import pickle
 import shutil
 import signal
 import subprocess
@@ -23,12 +23,20 @@ from typing import Any, NamedTuple
 
 import torch
 from _measure import BENCHMARKS, CHECKOUT
+from _template import prepare
 from rich.console import Console
 from rich.table import Table
 
 STEPS, KILLED_AT, PATIENCE = 40, 23, 25.0  # steps, step, seconds
 SAVES = 8  # kills while saving
 ELSEWHERE = Path("/dev/shm")
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    pickle.UnpicklingError,
+)  # of a checkpoint
 
 
 class Side(NamedTuple):
@@ -62,18 +70,6 @@ def our_command(folder: Path, devices: int = 2, resume: bool = False, width: int
         *("trainer.validate_every_steps=16", "trainer.checkpoint_every_steps=5", "logger=none"),
         f"hydra.run.dir={folder / 'run'}",
     ]
-
-
-def prepare(folder: Path) -> None:
-    """What lmexp's side reads: lines of random letters, five of them to validate on."""
-    draw = random.Random(0)
-    lines = ["".join(draw.choices("abcdefghij ", k=15)) for _ in range(400)]
-    (folder / "train.txt").write_text("\n".join(lines) + "\n")
-    (folder / "val.txt").write_text("\n".join(lines[:5]) + "\n")
-    (folder / "conf" / "model").mkdir(parents=True)
-    (folder / "conf" / "model" / "lstm_of_both.yaml").write_text(
-        "# @package model\n_target_: _template.Architecture\nwidth: 16\n"
-    )
 
 
 def template_losses(folder: Path) -> dict[int, float]:
@@ -151,7 +147,7 @@ class Run:
         found = {}
         for link in Path("/proc").glob("[0-9]*/cwd"):
             with contextlib.suppress(OSError):
-                if os.readlink(link) == str(self.folder):  # noqa: PTH115
+                if link.readlink() == self.folder:
                     settings = link.with_name("environ").read_bytes().split(b"\0")
                     rank = next((s[11:] for s in settings if s.startswith(b"LOCAL_RANK=")), b"")
                     found[int(link.parent.name)] = rank.decode()
@@ -216,13 +212,7 @@ def moved(side: Side, folder: Path, whole: Path) -> str:
 
 def ended(side: Side, folder: Path, rank: str | None) -> str:
     how = Run(side, folder, {}).at(KILLED_AT).send(signal.SIGTERM, rank).end()
-    step = side.step(folder)
-    saved = "no checkpoint"
-    with contextlib.suppress(Exception):
-        side.weights(folder)
-        saved = "a checkpoint"
-    lost = lost_steps(side, folder, step)
-    return f"{how}; {saved}, {lost}"
+    return f"{how}; {lost_steps(side, folder, side.step(folder))}"
 
 
 def lost_steps(side: Side, folder: Path, step: int) -> str:
@@ -256,7 +246,7 @@ def saving(side: Side, folder: Path) -> str:
         run.send(signal.SIGKILL).end()
         try:
             side.weights(place)
-        except Exception:
+        except UNREADABLE:
             unreadable += 1
         shutil.rmtree(place)
     return f"{unreadable} of {SAVES} unreadable"
