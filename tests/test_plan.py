@@ -106,6 +106,20 @@ def test_memory_is_counted_in_the_bytes_of_each_part():
     assert memory.total == sum(memory)
 
 
+def test_devices_that_share_a_network_hold_a_part_each_and_what_they_gather():
+    sizes = ["model.d_model=8", "model.num_heads=2", "model.num_kv_heads=2", "model.d_ff=16"]
+    of_four = [*sizes, "model.num_layers=3", "data.max_length=10", "trainer=fsdp"]
+    recipe = compose([*of_four, "trainer.devices=4", "task.ema_decay=0.9"])
+    block = 4 * 8 * 8 + 3 * 8 * 16 + 2 * 8  # attention, feed-forward, two norms
+    outside = 50 * 8 + 8  # the tied embedding, the last norm
+    total = 3 * block + outside
+
+    memory = device_memory(recipe, VOCAB, 2, "32-true", devices=4)
+
+    assert memory[:4] == (total, total, 2 * total, total)  # a fourth of 4, 4, 8 and 4 bytes
+    assert memory.gathered == 4 * (2 * outside + 3 * block)
+
+
 def test_in_pure_bfloat16_the_average_alone_stays_in_float32():
     recipe = compose([*GRU, "model.tied=true", "data.max_length=10", "task.ema_decay=0.9"])
     total = LAYER + 50 * 8

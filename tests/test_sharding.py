@@ -115,7 +115,6 @@ def test_state_of_an_optimizer_is_cut_where_it_is_as_large_as_a_parameter(shards
     ("override", "message"),
     [
         ("optimizer=muon", "optimizer._target_=lmexp.optimizers.Muon: with trainer.strategy=fsdp"),
-        ("trainer.compile=true", "trainer.compile=true: compiled code cannot wait"),
         ("trainer.precision=16-mixed", "trainer.precision=16-mixed: whether a scaled gradient"),
     ],
 )

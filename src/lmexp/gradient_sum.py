@@ -71,6 +71,8 @@ class GradientSum:
             for parameter, gradient in zip(bucket.parameters, gradients, strict=True)
         ]
         bucket.sent = torch.cat([*parts, parts[0].new_tensor(there)])
+        for parameter in bucket.parameters:
+            parameter.grad = None  # a copy of all gradients would take as much as the weights
         bucket.work = distributed.all_reduce(bucket.sent, async_op=True)
         self._next += 1  # not before: there may be too little memory for the copy
 

@@ -16,6 +16,7 @@ from lmexp.losses import chunk_rows
 from lmexp.networks.interface import EncoderDecoder
 from lmexp.optimizers import parameter_groups
 from lmexp.recompute import recompute_blocks
+from lmexp.sharding import blocks
 from lmexp.targets import build
 
 Recipe = Mapping[str, Any]
@@ -29,6 +30,7 @@ class Memory(NamedTuple):
     gradients: int
     optimizer: int
     average: int
+    gathered: int  # of other devices' weights and gradients, where each holds a part
     loss: int
     activations: int | None  # of one micro-batch; None: not measured
 
@@ -62,7 +64,12 @@ def count_parameters(network: nn.Module) -> ParameterCount:
 
 
 def device_memory(
-    recipe: Recipe, vocab: Any, rows: int, precision: str, allow_targets: Sequence[str] = ()
+    recipe: Recipe,
+    vocab: Any,
+    rows: int,
+    precision: str,
+    allow_targets: Sequence[str] = (),
+    devices: int = 1,
 ) -> Memory:
     """What a step keeps at once.
 
@@ -76,26 +83,43 @@ def device_memory(
         rows: of a micro-batch.
         precision: as hardware.choose resolved it.
         allow_targets: packages of the user's own.
+        devices: that train; with trainer.strategy=fsdp they share weights and what belongs to them.
     """
     with torch.device("meta"):
         network = build_task(recipe, vocab, None, allow_targets).network
     dtype = torch.bfloat16 if precision == "bf16-true" else torch.float32
     total, length = count_parameters(network).total, recipe["data"]["max_length"]
+    parts = devices if recipe["trainer"]["strategy"] == "fsdp" else 1
     weights = dtype.itemsize * total
+    of_optimizer = optimizer_bytes(network, recipe["optimizer"], dtype, allow_targets)
+    average = 4 * total if recipe["task"].get("ema_decay") is not None else 0  # kept in float32
     activations = None
     if total <= MEASURED_PARAMETERS:
         real = build_task(recipe, vocab, None, allow_targets).network
         if recipe["trainer"]["activation_checkpointing"]:
             recompute_blocks(real)
         activations = _activation_bytes(real, rows, length, precision)
+    mine, of_optimizer, average = (-(-n // parts) for n in (weights, of_optimizer, average))
     return Memory(
-        weights,
-        weights,
-        optimizer_bytes(network, recipe["optimizer"], dtype, allow_targets),
-        4 * total if recipe["task"].get("ema_decay") is not None else 0,  # kept in float32
+        mine,
+        mine,
+        of_optimizer,
+        average,
+        gathered_bytes(network, dtype) if parts > 1 else 0,
         loss_bytes(network.output.weight.shape, rows * length, precision),
         activations,
     )
+
+
+def gathered_bytes(network: nn.Module, dtype: torch.dtype) -> int:
+    """What a device holds beside its part of a shared network (sharding).
+
+    Weights: those outside of all blocks, the largest block's, and the next one's, which is fetched
+    meanwhile. Gradients: those outside, and the largest block's.
+    """
+    of_blocks = [sum(parameter.numel() for parameter in b.parameters()) for b in blocks(network)]
+    outside = count_parameters(network).total - sum(of_blocks)
+    return dtype.itemsize * (2 * outside + 3 * max(of_blocks, default=0))
 
 
 def loss_bytes(output: Sequence[int], positions: int, precision: str) -> int:

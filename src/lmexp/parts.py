@@ -19,6 +19,7 @@ from lmexp.recompute import recompute_blocks
 from lmexp.record_files import read_summary
 from lmexp.report import duration
 from lmexp.run_folder import RECIPE
+from lmexp.sharding import WAYS_IN, blocks
 from lmexp.targets import build
 from lmexp.tasks.guard import Guard
 from lmexp.trainer import TrainerSettings
@@ -114,7 +115,7 @@ def assemble(
     if settings.activation_checkpointing:
         recompute_blocks(task.network)
     if settings.compile:
-        _compile(task.network)
+        _compile(task.network, by_block=settings.strategy == "fsdp")
     data.start_at(divmod(done, data.steps_per_epoch))
     task.steps_done = done
     due = bool(saved is not None and saved["validation_is_due"])
@@ -137,11 +138,11 @@ def _check_same_run(saved: Mapping[str, Any], recipe: Recipe, path: Path | None)
             )
 
 
-def _compile(network: Any) -> None:
-    """All ways into the network that training and evaluation take."""
-    for name in ("hidden", "hidden_carried"):
-        if hasattr(network, name):
-            setattr(network, name, torch.compile(getattr(network, name)))
+def _compile(network: Any, *, by_block: bool) -> None:
+    """All ways into the network; or into its blocks, between which weights are gathered."""
+    inner = [(block, "forward") for block in blocks(network)] if by_block else []
+    for module, name in inner or [(network, name) for name in WAYS_IN if hasattr(network, name)]:
+        setattr(module, name, torch.compile(getattr(module, name)))
 
 
 def _prepared(

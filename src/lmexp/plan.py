@@ -72,7 +72,7 @@ def _print_plan(recipe: Recipe, allow_targets: Sequence[str], *, reads_data: boo
         facts["data"] = "not read: --no-data"
     facts["hardware"] = hardware.reason
     if reads_data or _size_is_known(recipe):
-        facts |= _memory_facts(recipe, data, hardware.precision, allow_targets)
+        facts |= _memory_facts(recipe, data, hardware, allow_targets)
         if reads_data:
             facts["disk"] += f"; {size(_token_bytes(data))} of tokens"
     print_start(facts)
@@ -183,19 +183,22 @@ def _time_text(network: Any, data: Any, total_steps: int, hardware: Any) -> str:
 
 
 def _memory_facts(
-    recipe: Recipe, data: Any, precision: str, allow_targets: Sequence[str]
+    recipe: Recipe, data: Any, hardware: Any, allow_targets: Sequence[str]
 ) -> dict[str, Any]:
     from lmexp.finders import rows_of_step
     from lmexp.memory import Memory, device_memory
 
     rows = math.ceil(rows_of_step(recipe["data"]) / data.micro_batches)
-    memory = device_memory(recipe, data.vocab, rows, precision, allow_targets)
+    memory = device_memory(
+        recipe, data.vocab, rows, hardware.precision, allow_targets, hardware.devices
+    )
     parts = [
         f"{size(count)} {name}" for name, count in zip(Memory._fields, memory, strict=True) if count
     ]
     if memory.activations is None:
         parts.append("activations not measured")
-    one = memory.weights + memory.optimizer + memory.average
+    holders = hardware.devices if recipe["trainer"]["strategy"] == "fsdp" else 1
+    one = holders * (memory.weights + memory.optimizer + memory.average)
     count = recipe["trainer"]["keep_last"] + recipe["trainer"]["keep_best"]
     return {
         "memory per device": f"{size(memory.total)}: {', '.join(parts)}",

@@ -125,12 +125,6 @@ def _check_sharding(
             f"matrix, on which only {', '.join(ELEMENTWISE)} do what they do on the whole: write "
             "optimizer=adamw or sgd, or trainer=ddp",
         )
-    if trainer["compile"]:
-        refuse(
-            "trainer.compile",
-            "trainer.compile=true: compiled code cannot wait for the other ranks' parts, as "
-            "trainer.strategy=fsdp does: write trainer.compile=false, or trainer=ddp",
-        )
     if trainer["precision"] == "16-mixed":
         refuse(
             "trainer.precision",

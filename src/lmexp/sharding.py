@@ -102,7 +102,8 @@ def _outermost(
 class Shards:
     """This rank's part of a network that `shard` has cut.
 
-    In the place of a gradient_sum.GradientSum it leaves each part the sum of all ranks' gradients.
+    In the place of a gradient_sum.GradientSum it leaves each part the sum of all ranks' gradients,
+    over all backward passes since the last finish().
 
     Args:
         network: cut.
@@ -123,15 +124,12 @@ class Shards:
         }
         self._cut_of = {id(part): self._cut[name] for name, part in self.parts.items()}
         self._part_of = {id(self._cut[name]): part for name, part in self.parts.items()}
-        self._network.set_requires_gradient_sync(False)
 
     def begin(self) -> None:
-        """The backward pass that follows is the step's last one."""
-        self._network.set_requires_gradient_sync(True)
+        """Nothing: every backward pass is summed, as one that is not leaves whole gradients."""
 
     def finish(self) -> None:
         """Hand the sums over to the parts."""
-        self._network.set_requires_gradient_sync(False)
         for name, cut in self._cut.items():
             self.parts[name].grad = None if cut.grad is None else cut.grad.to_local()
             cut.grad = None

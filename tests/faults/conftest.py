@@ -28,13 +28,16 @@ class Ended:
     errors: str
 
 
+PATIENCE = 60.0  # seconds that a small run may take
+
+
 class Started:
     """A run under way."""
 
     def __init__(self, server: "Server", pid: int, folder: Path) -> None:
         self.server, self.pid, self.folder = server, pid, folder
 
-    def wait(self, seconds: float = 60.0) -> Ended:
+    def wait(self, seconds: float = PATIENCE) -> Ended:
         """Its end; an AssertionError where it hangs."""
         status = self.server.ask({"do": "wait", "pid": self.pid, "seconds": seconds})
         words = {name: self.folder / f"{name}.txt" for name in ("stdout", "stderr")}
@@ -82,9 +85,9 @@ class Server:
         )
         return Started(self, pid, folder)
 
-    def run(self, arguments, faults=(), environment=None) -> Ended:
+    def run(self, arguments, faults=(), environment=None, seconds: float = PATIENCE) -> Ended:
         """`python train.py` with arguments, to its end."""
-        return self.start(arguments, faults, environment).wait()
+        return self.start(arguments, faults, environment).wait(seconds)
 
     def forget(self) -> None:
         """From now on, for said()."""

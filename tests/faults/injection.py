@@ -58,6 +58,16 @@ def spoil(moment: str) -> None:
     _at(moment, act)
 
 
+def leap(moment: str, factor: float) -> None:
+    """The N-th loss that a task computes is so many times what it is, and so is its gradient."""
+
+    def act(method, args, kwargs):
+        sums, state = method(*args, **kwargs)
+        return sums._replace(objective=sums.objective * factor, nll=sums.nll * factor), state
+
+    _at(moment, act)
+
+
 def lack_memory(moment: str, most_rows: int) -> None:
     """From the N-th call of a task's sums on, batches of more rows do not fit."""
     import torch
@@ -133,19 +143,21 @@ def in_float64() -> None:
 def average_means_of_ranks() -> None:
     """What is usually done: each rank's mean loss, and the mean of their gradients."""
     from lmexp.tasks import base
+    from lmexp.tasks.interface import Sums
 
     def add_up(self, step, before):
         nominal, self.nominal_tokens = self.nominal_tokens, 1
+        gradient_sum, self._gradient_sum = self._gradient_sum, None  # it would send them undivided
         parts = self._backward(step, before)
         tokens = max(1, sum(part[2] for part in parts))
         for parameter in self.network.parameters():
             if parameter.grad is not None:
                 parameter.grad /= tokens * self.ranks.world_size
-        self._gradient_sum.begin()
-        self._gradient_sum.finish()
+        gradient_sum.finish()
+        self._gradient_sum = gradient_sum
         self.nominal_tokens = nominal
         mine = map(sum, zip(*parts, strict=True))
-        self.last_sums = base.Sums(*self.ranks.total(*mine))
+        self.last_sums = Sums(*self.ranks.total(*mine))
         self._rescale = 1.0
         return True
 
@@ -156,7 +168,7 @@ def average_means_of_ranks() -> None:
         update(self)
         self.last_sums = sums
 
-    base.Task._add_up, base.Task._update = add_up, update_as_it_is
+    base.Task._attempt, base.Task._update = add_up, update_as_it_is
 
 
 def stop_after(step: int) -> None:

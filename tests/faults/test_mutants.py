@@ -113,6 +113,13 @@ def test_losses_that_are_not_finite_find(name, server, text, tmp_path):
         test_nonfinite.check_stop(server, text, tmp_path, "transformer", 3, bug(name))
 
 
+def test_losses_that_leap_up_find_a_guard_that_sleeps(server, text, tmp_path):
+    with pytest.raises(AssertionError):
+        test_nonfinite.check_spike(
+            server, text, tmp_path, "transformer", "skip", bug("sees_no_spikes")
+        )
+
+
 def test_too_little_memory_finds(server, text, tmp_path):
     with pytest.raises(AssertionError):
         test_memory.check(server, text, tmp_path, "lstm", 2, "1", bug("keeps_half_a_gradient"))

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 
 import pytest
 import torch
@@ -69,6 +70,36 @@ def test_a_step_that_is_left_out_changes_nothing_and_the_run_goes_on(kind, serve
     assert len(losses) == 29  # of the step that was left out there is none
     assert all(math.isfinite(loss) for loss in losses)
     assert (tmp_path / "run" / "failures" / "step_4" / "batch.pt").exists()
+
+
+def check_spike(server, text, folder, kind: str, on_spike: str, faults=()) -> None:
+    """A loss that leaps up on one of two ranks, once the guard has seen enough, is told of."""
+    arguments = overrides(kind, folder, text, ranks=2, steps=70)
+    step, a_step = 60, MICRO_BATCHES // 2
+    leap = ["1", "leap", f"{KINDS[kind].task}.sums:{(step + 1) * a_step}", 1000.0]
+
+    ended = server.run([*arguments, f"trainer.on_spike={on_spike}"], [leap, *faults])
+
+    assert ended.status == 0, ended.errors
+    told = re.findall(r"the loss of step (\d+) leaps up to \S+( left out)?", ended.errors)
+    is_skipped = on_spike == "skip"
+    assert told == [(str(step), " left out" if is_skipped else "")]
+    training = checkpoints.read(folder / "checkpoints" / "last.ckpt")["training"]
+    assert training["updates_done"] == 70 - is_skipped
+    assert training["guard"]["spikes"] == 1
+    kept = folder / "failures" / f"step_{step}" / "batch.pt"
+    assert kept.exists() == is_skipped
+    losses = [line["train/loss"] for line in lines(folder) if "train/loss" in line]
+    assert len(losses) == 70 - is_skipped
+    assert (max(losses) > 10 * losses[0]) != is_skipped
+
+
+@pytest.mark.parametrize("kind", ["transformer", "translation lstm"])
+@pytest.mark.parametrize("on_spike", ["report", "skip"])
+def test_a_loss_that_leaps_up_is_told_of_and_left_out_if_wanted(
+    on_spike, kind, server, text, tmp_path
+):
+    check_spike(server, text, tmp_path, kind, on_spike)
 
 
 def overflowing(server, text, folder, kind: str, ranks: int):

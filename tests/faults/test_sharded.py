@@ -39,9 +39,12 @@ def losses(folder) -> dict[int, float]:
     return {line["step"]: line["train/loss"] for line in lines(folder) if "train/loss" in line}
 
 
-def trained(server, text, folder, kind: str, ranks: int, *more: str, steps: int = STEPS):
+def trained(
+    server, text, folder, kind: str, ranks: int, *more: str, steps: int = STEPS, seconds=60.0
+):
     """A run's folder."""
-    ended = server.run([*overrides(kind, folder, text, ranks=ranks, steps=steps), *more])
+    arguments = [*overrides(kind, folder, text, ranks=ranks, steps=steps), *more]
+    ended = server.run(arguments, seconds=seconds)
     assert ended.status == 0, ended.errors
     return folder
 
@@ -71,6 +74,26 @@ def test_parts_learn_what_the_whole_learns(kind, ranks, more, server, text, tmp_
             torch.testing.assert_close(value, theirs[name], rtol=1e-4, atol=1e-5, msg=name)
         elif name.startswith("/optimizer_states"):
             assert value == theirs[name], name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("transformer", ()),
+        ("translation transformer", ("trainer.activation_checkpointing=true",)),
+        ("lstm", ()),
+    ],
+)
+def test_compiled_parts_learn_what_the_whole_learns(kind, more, server, text, tmp_path):
+    whole = trained(server, text, tmp_path / "whole", kind, 1, "model.dropout=0", steps=10)
+    compiled = "model.dropout=0", "trainer.compile=true", *more
+
+    folder = tmp_path / "parts"
+    trained(server, text, folder, f"sharded {kind}", 2, *compiled, steps=10, seconds=250.0)
+
+    assert len(losses(whole)) == 10
+    assert losses(folder) == pytest.approx(losses(whole), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", quick(OF_ONE, ["transformer"]))
