@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lmexp import hardware
-from lmexp.hardware import Hardware, choose, peak_flops
+from lmexp.hardware import Hardware, choose, peak_flops, peak_flops_of_all
 
 
 @pytest.fixture
@@ -154,6 +154,20 @@ def test_the_peak_of_a_cpu_without_bfloat16_is_that_of_float32(machine, measured
     peak_flops(Hardware("cpu", 1, "bf16-mixed", ""))
 
     assert measured == [("cpu", torch.float32)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "devices", "threads", "shares"),
+    [("cpu", 8, 1, 2), ("cpu", 2, 1, 2), ("cpu", 1, 1, 1), ("cpu", 2, 2, 1), ("cuda", 8, 1, 8)],
+)
+def test_processes_on_a_cpu_share_the_peak_of_its_cores(
+    kind, devices, threads, shares, monkeypatch
+):
+    monkeypatch.setattr(hardware, "usable_cores", lambda: 2)
+    monkeypatch.setattr(hardware, "peak_flops", lambda hardware: 1e9)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+
+    assert peak_flops_of_all(Hardware(kind, devices, "32-true", "")) == shares * 1e9
 
 
 def test_measuring_leaves_the_random_numbers_alone():

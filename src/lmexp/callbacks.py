@@ -75,7 +75,7 @@ class Recorder(Callback):
         segments: knows how long was waited for data.
         every: steps between two lines of training figures.
         flops_per_token: of the network, forward and backward.
-        peak_flops: of the device, for the utilisation.
+        peak_flops: of all devices, for the utilisation.
         scored: totals of the validation text.
         sample: puts out something from the network as it stands, or None for no samples.
     """

@@ -9,6 +9,8 @@ from typing import Literal
 
 import torch
 
+from lmexp.environment import usable_cores
+
 Precision = Literal["auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed"]
 Accelerator = Literal["auto", "cpu", "gpu", "mps"]
 
@@ -118,7 +120,7 @@ def _choose_precision(accelerator: str, precision: Precision) -> tuple[str, str]
 
 
 def peak_flops(hardware: Hardware) -> float:
-    """FLOP/s of matrix products at the run's precision, the denominator of the utilisation.
+    """FLOP/s of a device in matrix products at the run's precision.
 
     From the data sheet for the GPUs listed above at 16 bits; measured with products of large square
     matrices everywhere else. Of a CPU without bfloat16 instructions always that of float32, which
@@ -133,6 +135,14 @@ def peak_flops(hardware: Hardware) -> float:
         if listed is not None:
             return listed
     return _measured_flops(hardware.accelerator, dtype)
+
+
+def peak_flops_of_all(hardware: Hardware) -> float:
+    """That of all the devices of a machine; processes on a CPU share its cores."""
+    shares = float(hardware.devices)
+    if hardware.accelerator == "cpu":
+        shares = min(shares, max(1.0, usable_cores() / torch.get_num_threads()))
+    return shares * peak_flops(hardware)
 
 
 def _measured_flops(device: str, dtype: torch.dtype) -> float:

@@ -169,11 +169,11 @@ def rate_curve(recipe: Recipe, total_steps: int, allow_targets: Sequence[str] = 
 
 def _time_text(network: Any, data: Any, total_steps: int, hardware: Any) -> str:
     """An estimate: the arithmetic alone, at a speed that this machine reaches in half."""
-    from lmexp.hardware import USED_SHARE, expected_seconds, peak_flops
+    from lmexp.hardware import USED_SHARE, expected_seconds, peak_flops_of_all
     from lmexp.networks.flops import flops_per_token
     from lmexp.report import duration
 
-    peak = peak_flops(hardware)
+    peak = peak_flops_of_all(hardware)
     flops = flops_per_token(network, data.row_length) * data.tokens_per_step * total_steps
     time = duration(expected_seconds(flops, peak))
     return (

@@ -10,7 +10,7 @@ from lmexp.callbacks import Recorder, Segments
 from lmexp.cpu import cure_allocator
 from lmexp.errors import one_line, say
 from lmexp.failures import FailureKeeper
-from lmexp.hardware import peak_flops
+from lmexp.hardware import peak_flops_of_all
 from lmexp.keeping import Keeper
 from lmexp.launch_ranks import LOST
 from lmexp.networks.flops import flops_per_token
@@ -177,11 +177,12 @@ def _begin(parts: Parts, record: Record | NoRecord, cost: Mapping[str, float]) -
 def _cost(parts: Parts) -> dict[str, float]:
     parameters = sum(parameter.numel() for parameter in parts.task.network.parameters())
     flops = flops_per_token(parts.task.network, parts.data.row_length)
-    peak = peak_flops(parts.hardware) if parts.ranks.is_first else 1.0  # which no record sees
+    machines = parts.ranks.world_size // parts.hardware.devices
+    is_recorded = parts.ranks.is_first
     return {
         "parameters": parameters,
         "flops_per_token": flops,
-        "peak_flops": parts.ranks.world_size * peak,
+        "peak_flops": machines * peak_flops_of_all(parts.hardware) if is_recorded else 1.0,
     }
 
 
