@@ -73,6 +73,22 @@ def test_projected_nll_and_its_gradients_are_those_of_the_logits(
     assert sums.count.item() == (labels != IGNORE).sum()
 
 
+@pytest.mark.parametrize("chunk_logits", [37 * 4, 2**23])
+def test_a_bias_of_the_output_layer_is_part_of_the_logits(chunk_logits, monkeypatch):
+    monkeypatch.setattr(losses, "CHUNK_LOGITS", chunk_logits)
+    hidden, weight, labels = random_case()
+    parts = hidden, weight, torch.randn(37, requires_grad=True)
+    logits = F.linear(*parts).flatten(0, 1)
+    expected = F.cross_entropy(logits, labels.flatten(), label_smoothing=0.1, reduction="sum")
+
+    sums = projected_nll(hidden, weight, labels, bias=parts[2], smoothing=0.1)
+
+    torch.testing.assert_close(sums.nll, expected, rtol=1e-6, atol=1e-6)
+    gradients = (torch.autograd.grad(0.5 * total, parts) for total in (sums.nll, expected))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=3e-6)
+
+
 def test_the_error_of_the_gradient_is_that_of_float32():
     hidden, weight, labels = random_case()
     exact = [x.detach().double().requires_grad_() for x in (hidden, weight)]

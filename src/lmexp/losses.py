@@ -68,20 +68,22 @@ def projected_nll(
     weight: Tensor,
     labels: Tensor,
     *,
+    bias: Tensor | None = None,
     smoothing: float = 0.0,
     counts_hits: bool = False,
 ) -> NllSum:
-    """Summed negative log-likelihood of labels under the logits hidden @ weight.T.
+    """Summed negative log-likelihood of labels under the logits hidden @ weight.T + bias.
 
-    token_nll(hidden @ weight.T, labels) times the count, without ever holding all logits: chunk by
-    chunk the loss and, where it is required, the gradient by hidden and weight are computed at
-    once. Only positions with a label are multiplied with the vocabulary. Matrix products take the
-    autocast dtype, log-softmax and the sums float32. No second derivative.
+    token_nll(hidden @ weight.T + bias, labels) times the count, without ever holding all logits:
+    chunk by chunk the loss and, where they are required, the gradients are computed at once. Only
+    positions with a label are multiplied with the vocabulary. Matrix products take the autocast
+    dtype, log-softmax and the sums float32. No second derivative.
 
     Args:
         hidden: (B, T, D).
         weight: (V, D), of the output layer.
         labels: (B, T) int64, IGNORE where there is nothing to predict.
+        bias: (V,), of the output layer; None: it has none.
         smoothing: as in token_nll.
         counts_hits: look for the likeliest token as well, which takes longer than the softmax.
 
@@ -103,12 +105,12 @@ def projected_nll(
     count = is_predicted.sum()
     if count < labels.numel():
         hidden, labels = hidden[is_predicted], labels[is_predicted]
-    wants = (
-        torch.is_grad_enabled() and hidden.requires_grad,
-        torch.is_grad_enabled() and weight.requires_grad,
+    wants = tuple(
+        torch.is_grad_enabled() and tensor is not None and tensor.requires_grad
+        for tensor in (hidden, weight, bias)
     )
     nll, plain, correct = _ProjectedNll.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        hidden, weight, labels, smoothing, counts_hits, wants
+        hidden, weight, bias, labels, smoothing, counts_hits, wants
     )
     return NllSum(nll, count, plain, correct if counts_hits else None)
 
@@ -121,24 +123,28 @@ class _ProjectedNll(torch.autograd.Function):
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
+        bias: Tensor | None,
         labels: Tensor,
         smoothing: float,
         counts_hits: bool,
-        wants: tuple[bool, bool],
+        wants: tuple[bool, bool, bool],
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Sums of nll, plain nll and hits; wants: whether hidden, weight need their gradients."""
+        """Sums of nll, plain nll and hits; wants: whether each of the first three is trained."""
         dtype = _product_dtype(hidden)
-        ctx.dtypes = (hidden.dtype, weight.dtype)
+        ctx.dtypes = (hidden.dtype, weight.dtype, weight.dtype)
         hidden, weight = hidden.to(dtype), weight.to(dtype)
+        bias = None if bias is None else bias.to(dtype)
         vocab_size = weight.shape[0]
         by_hidden = torch.empty_like(hidden) if wants[0] else None
         by_weight = torch.zeros_like(weight, dtype=torch.float32) if wants[1] else None
+        by_bias = hidden.new_zeros(vocab_size, dtype=torch.float32) if wants[2] else None
         plain = uniform = hidden.new_zeros((), dtype=torch.float32)
         correct = labels.new_zeros(())
         rows = chunk_rows(vocab_size, dtype)
         for first in range(0, len(labels), rows):
             part, label = hidden[first : first + rows], labels[first : first + rows, None]
-            logits = part @ weight.t()
+            product = part @ weight.t()
+            logits = product if bias is None else product + bias
             probabilities = torch.softmax(logits, dim=-1, dtype=torch.float32)
             # log sum exp: a probability underflows, the largest never does
             peak = logits.amax(dim=-1, keepdim=True).float()
@@ -151,16 +157,15 @@ class _ProjectedNll(torch.autograd.Function):
                 uniform = uniform + (log_sum - mean).sum()
             if not any(wants):
                 continue
-            by_logits = probabilities  # minus the target, in the same memory
-            if smoothing:
-                by_logits -= smoothing / vocab_size
-            by_logits.scatter_add_(1, label, by_logits.new_tensor(smoothing - 1).expand_as(label))
+            by_logits = _minus_target(probabilities, label, smoothing)
+            if by_bias is not None:
+                by_bias += by_logits.sum(dim=0)
             by_logits = by_logits.to(dtype)
             if by_hidden is not None:
                 torch.mm(by_logits, weight, out=by_hidden[first : first + rows])
             if by_weight is not None:
                 by_weight += by_logits.t() @ part
-        ctx.save_for_backward(by_hidden, by_weight)
+        ctx.save_for_backward(by_hidden, by_weight, by_bias)
         ctx.mark_non_differentiable(plain, correct)
         nll = (1 - smoothing) * plain + smoothing * uniform
         return nll, plain, correct
@@ -168,13 +173,21 @@ class _ProjectedNll(torch.autograd.Function):
     @staticmethod
     def backward(
         ctx: Any, scale: Tensor, *_: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None, None]:
         """The gradients that forward left, times that of the sum."""
-        by_hidden, by_weight = (
+        by_hidden, by_weight, by_bias = (
             None if gradient is None else gradient.to(dtype) * scale
             for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         )
-        return by_hidden, by_weight, None, None, None, None
+        return by_hidden, by_weight, by_bias, None, None, None, None
+
+
+def _minus_target(probabilities: Tensor, label: Tensor, smoothing: float) -> Tensor:
+    """(N, V) minus what each of (N, 1) labels asks for, in the same memory."""
+    if smoothing:
+        probabilities -= smoothing / probabilities.shape[1]
+    mass = probabilities.new_tensor(smoothing - 1)
+    return probabilities.scatter_add_(1, label, mass.expand_as(label))
 
 
 def chunk_rows(vocab_size: int, dtype: torch.dtype) -> int:

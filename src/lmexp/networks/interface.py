@@ -105,6 +105,27 @@ class CarryingDecoder(Decoder, Protocol):
         ...
 
 
+@runtime_checkable
+class Encoder(Protocol):
+    """Puts each token in the light of all others. Padding is on the right."""
+
+    d_model: int  # D
+    embed: nn.Embedding  # V by D, for heads that share it
+
+    def __call__(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+    ) -> Tensor:
+        """(B, T) token ids -> (B, T, D); no token sees padding.
+
+        segment_ids (B, T) int64 say which of two segments a token belongs to, 0 or 1; a network
+        without a use for them reads past them.
+        """
+        ...
+
+
 class Memory(NamedTuple):
     """What an encoder leaves to a decoder."""
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Activation = Literal["gelu", "gelu_tanh", "relu", "swiglu"]
+Activation = Literal["gelu", "gelu_tanh", "relu", "swiglu", "geglu"]
 Norm = Literal["layer", "rms"]
 Positions = Literal["learned", "sinusoidal", "rotary"]
 
@@ -29,12 +29,12 @@ class FeedForward(nn.Module):
     """Two linear layers and what stands between them, position by position.
 
     gelu is x * Phi(x) (Hendrycks & Gimpel 2016); gelu_tanh is its approximation in GPT-2, four
-    times as slow on a CPU; relu is Vaswani et al. 2017; swiglu is silu(gate) * up (Shazeer 2020,
-    equation 6), gate and up being the two halves of one product.
+    times as slow on a CPU; relu is Vaswani et al. 2017; swiglu is silu(gate) * up and geglu
+    gelu(gate) * up (Shazeer 2020, equation 6), gate and up being the two halves of one product.
 
     Args:
         d_model: D.
-        d_ff: F. swiglu has three F by D matrices where the others have two.
+        d_ff: F. swiglu and geglu have three F by D matrices where the others have two.
         activation: what stands between.
         bias: of both linear layers.
     """
@@ -42,7 +42,8 @@ class FeedForward(nn.Module):
     def __init__(self, d_model: int, d_ff: int, activation: Activation, *, bias: bool) -> None:
         super().__init__()
         self.activation = activation
-        self.up = nn.Linear(d_model, 2 * d_ff if activation == "swiglu" else d_ff, bias=bias)
+        is_gated = activation in ("swiglu", "geglu")
+        self.up = nn.Linear(d_model, 2 * d_ff if is_gated else d_ff, bias=bias)
         self.down = nn.Linear(d_ff, d_model, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,6 +52,9 @@ class FeedForward(nn.Module):
         if self.activation == "swiglu":
             gate, x = x.chunk(2, dim=-1)
             x = F.silu(gate) * x
+        elif self.activation == "geglu":
+            gate, x = x.chunk(2, dim=-1)
+            x = F.gelu(gate) * x
         elif self.activation == "relu":
             x = F.relu(x)
         else:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lmexp.networks.interface import Vocab
 from lmexp.networks.layers import Dropout, LockedDropout
+from lmexp.networks.recurrent_encoder import RecurrentEncoder
 from lmexp.networks.recurrent_encoder_decoder import RecurrentEncoderDecoder
 from lmexp.networks.recurrent_encoder_decoder_attention import Attention
 from lmexp.networks.segments import (
@@ -58,6 +59,11 @@ class Recurrent:
     def decoder(self, vocab: Vocab) -> "RecurrentDecoder":
         """A language model: each token from those before it."""
         return RecurrentDecoder(vocab.size, **self._sizes())
+
+    def encoder(self, vocab: Vocab) -> RecurrentEncoder:
+        """Each token in the light of those on both sides of it."""
+        sizes = {key: value for key, value in self._sizes().items() if key != "tied"}
+        return RecurrentEncoder(vocab.size, **sizes)
 
     def encoder_decoder(self, source_vocab: Vocab, target_vocab: Vocab) -> RecurrentEncoderDecoder:
         """From a source to a target; one vocabulary for both is the same object twice."""

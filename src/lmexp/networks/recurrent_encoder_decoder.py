@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lmexp.networks.interface import Memory
 from lmexp.networks.layers import Dropout, LockedDropout
+from lmexp.networks.recurrent_encoder import BidirectionalLayer, mirrored
 from lmexp.networks.recurrent_encoder_decoder_attention import Attention, SourceAttention
 from lmexp.networks.segments import (
     Cell,
@@ -18,7 +19,6 @@ from lmexp.networks.segments import (
     count_states,
     initialise_biases,
     make_layer,
-    run_layer,
     run_layers,
 )
 
@@ -30,44 +30,6 @@ class RecurrentState(NamedTuple):
     keys: Tensor  # (B, S, D), of the source
     memory: Memory  # the source
     sources: Tensor  # (B,) int64: which source each row reads
-
-
-class BidirectionalLayer(nn.Module):
-    """One recurrent layer in each direction, their outputs side by side (Schuster & Paliwal 1997).
-
-    Each is D / 2 wide, so that stacked layers, keys and contexts are D wide without a projection;
-    of an odd D the first takes one more.
-
-    Args:
-        cell: rnn, lstm or gru.
-        d_model: D.
-    """
-
-    def __init__(self, cell: Cell, d_model: int) -> None:
-        super().__init__()
-        self.left_to_right = make_layer(cell, d_model, d_model - d_model // 2)
-        self.right_to_left = make_layer(cell, d_model, d_model // 2)
-
-    def forward(self, x: Tensor, mirror: Tensor) -> Tensor:
-        """(B, S, D) -> (B, S, D).
-
-        Padding follows the real tokens in both directions, where none of them sees it: faster than
-        a packed batch, in the proportion of 1.4 on a CPU.
-
-        Args:
-            x: (B, S, D).
-            mirror: (B, S) int64, the columns with each row's real tokens in reverse.
-        """
-        rows = torch.arange(len(x), device=x.device)[:, None]
-        ahead = _run(self.left_to_right, x)
-        back = _run(self.right_to_left, x[rows, mirror])[rows, mirror]
-        return torch.cat([ahead, back], dim=-1)
-
-
-def _run(layer: nn.RNNBase, x: Tensor) -> Tensor:
-    dtype = next(layer.parameters()).dtype
-    zeros = x.new_zeros(count_states(layer), len(x), layer.hidden_size, dtype=dtype)
-    return run_layer(layer, x, zeros.unbind())[0]
 
 
 class RecurrentEncoderDecoder(nn.Module):
@@ -142,9 +104,7 @@ class RecurrentEncoderDecoder(nn.Module):
 
     def encode(self, source_ids: Tensor, source_mask: Tensor) -> Memory:
         """(B, S) ids and bool -> hidden states of the source; no token sees padding."""
-        columns = torch.arange(source_ids.shape[1], device=source_ids.device)
-        lengths = source_mask.sum(dim=1, keepdim=True)
-        mirror = torch.where(source_mask, lengths - 1 - columns, columns)
+        mirror = mirrored(source_mask)
         x = self.source_embed(source_ids)
         for layer in self.encoder_layers:
             x = layer(self.dropout(x), mirror)

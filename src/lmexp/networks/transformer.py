@@ -10,7 +10,9 @@ from annotated_types import Ge, Gt, Lt
 
 from lmexp.networks.interface import Vocab
 from lmexp.networks.layers import Activation, Norm, Positions
+from lmexp.networks.sizes import check_heads
 from lmexp.networks.transformer_decoder import TransformerDecoder
+from lmexp.networks.transformer_encoder import TransformerEncoder
 from lmexp.networks.transformer_encoder_decoder import TransformerEncoderDecoder
 
 
@@ -24,7 +26,8 @@ class Transformer:
         num_heads: H; D / H is the width of a head.
         num_kv_heads: G, a divisor of H; H: ordinary attention, 1: multi-query.
         d_ff: width inside the feed-forward layers.
-        activation: gelu, gelu_tanh (GPT-2's), relu or swiglu (three matrices instead of two).
+        activation: gelu, gelu_tanh (GPT-2's), relu, or swiglu or geglu (three matrices instead of
+            two).
         norm: layer or rms.
         norm_first: normalise the input of each sublayer (GPT-2, Llama) instead of the sum after it
             (Vaswani et al. 2017).
@@ -54,37 +57,24 @@ class Transformer:
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit together."""
+        check_heads(self.d_model, self.num_heads, self.positions, self.max_length)
         heads, groups = self.num_heads, self.num_kv_heads
-        if self.d_model % heads:
-            raise ValueError(
-                f"d_model={self.d_model} does not split into num_heads={heads} heads of equal "
-                f"width: try d_model={heads * max(1, round(self.d_model / heads))}"
-            )
         if heads % groups:
             divisors = [str(g) for g in range(1, heads + 1) if heads % g == 0]
             raise ValueError(
                 f"num_heads={heads} query heads do not split evenly over num_kv_heads={groups}: "
                 f"try num_kv_heads={' or '.join(divisors)}"
             )
-        if self.positions == "rotary" and (self.d_model // heads) % 2:
-            raise ValueError(
-                f"positions=rotary turns pairs, but d_model={self.d_model} over num_heads={heads} "
-                f"makes heads of odd width {self.d_model // heads}: try d_model={2 * heads}"
-            )
-        if self.positions == "sinusoidal" and self.d_model % 2:
-            raise ValueError(
-                f"positions=sinusoidal needs an even d_model, not {self.d_model}: "
-                f"try d_model={self.d_model + 1}"
-            )
-        if self.positions == "learned" and self.max_length is None:
-            raise ValueError(
-                "positions=learned with max_length=null: learned positions are a table of "
-                "max_length rows; try max_length=${data.max_length}, or positions=rotary"
-            )
 
     def decoder(self, vocab: Vocab) -> TransformerDecoder:
         """A language model: each token from those before it."""
         return TransformerDecoder(vocab.size, **self._sizes())
+
+    def encoder(self, vocab: Vocab) -> TransformerEncoder:
+        """Each token in the light of all others."""
+        return TransformerEncoder(
+            vocab.size, **{key: value for key, value in self._sizes().items() if key != "tied"}
+        )
 
     def encoder_decoder(
         self, source_vocab: Vocab, target_vocab: Vocab
