@@ -38,7 +38,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "schedules": set(),
     "ranks": {"errors", "launch_ranks"},
     "gradient_sum": set(),
-    "sharding": set(),
+    "sharding": {"recompute"},
     "checkpoint_files": {"atomic"},
     "checkpoint": {"atomic", "checkpoint_files", "checkpoint_parts"},
     "checkpoint_parts": {"atomic", "checkpoint", "checkpoint_files", "ranks"},

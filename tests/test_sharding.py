@@ -169,7 +169,7 @@ def test_a_damaged_folder_is_refused_whatever_is_damaged(name, damage, parts_of_
     if damage == "one byte":
         (folder / name).write_bytes(content)
 
-    with pytest.raises(ValueError, match=r"is damaged|without manifest\.json"):
+    with pytest.raises(ValueError, match=r"is damaged|is missing|without manifest\.json"):
         checkpoints.verify(folder)
 
 

@@ -9,7 +9,7 @@ MANIFEST = "manifest.json"  # of a folder: SHA-256 of each of its files; written
 
 
 def exists(path: Path) -> bool:
-    """Whether there is a checkpoint, whole or not, rather than nothing or some other folder."""
+    """Whether there is a checkpoint, perhaps damaged: a file, or a folder with a manifest."""
     return path.is_file() or (path / MANIFEST).is_file()
 
 
@@ -66,11 +66,13 @@ def clear(folder: Path) -> None:
     for left in (*folder.glob(".*.ckpt.tmp"), *folder.glob(".*.ckpt.old")):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink()
 
 
 def _link_file(file: Path, name: Path) -> None:
     try:
         name.hardlink_to(file)
     except OSError:
-        name.write_bytes(file.read_bytes())
+        shutil.copyfile(file, name)
         sync(name)

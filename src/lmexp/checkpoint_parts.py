@@ -82,7 +82,11 @@ def _write_parts(parts: dict[str, DTensor], folder: Path) -> None:
         causes = [cause for cause, _ in error.failures.values()]
         for cause in causes:
             if isinstance(cause, OSError):
-                raise OSError(cause.errno, f"{folder}: {cause.strerror}") from None
+                raise OSError(
+                    cause.errno,
+                    f"{folder} could not be written ({cause.strerror}): older checkpoints are "
+                    "untouched; free some space and go on by resume=",
+                ) from None
         raise
 
 
@@ -102,7 +106,12 @@ def verify(path: Path) -> None:
         raise ValueError(f"{path / MANIFEST} is damaged ({error}): use an older one") from None
     for name, digest in expected.items():
         file = path / name
-        found = checkpoints.sha256(file) if file.is_file() else "no file"
+        if not file.is_file():
+            raise ValueError(
+                f"{file} is missing, and {MANIFEST} lists it with SHA-256 {digest[:12]}…: use an "
+                "older checkpoint of the run"
+            )
+        found = checkpoints.sha256(file)
         if found != digest:
             raise ValueError(
                 f"{file} is damaged: its content has SHA-256 {found[:12]}…, it was written with "
@@ -153,10 +162,15 @@ class _OnlyMetadata(pickle.Unpickler):
 def _without_parts(
     value: Any, key: tuple[Any, ...], keys: dict[tuple[Any, ...], str], parts: dict[str, DTensor]
 ) -> Any:
-    """Nested dicts and lists without their DTensors, which are noted; tensors of one memory once.
+    """A copy of nested dicts and lists without the dicts' DTensors.
 
-    An entry of a dict is left out.
+    Args:
+        value: what is left of it is returned.
+        key: where it stands.
+        keys: gets, for each place where a DTensor stood, its name.
+        parts: gets each DTensor object once, by its name.
     """
+    assert not isinstance(value, DTensor)  # in a list: _put could not bring it back
     if isinstance(value, dict):
         kept = {}
         for name, inner in value.items():

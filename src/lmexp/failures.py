@@ -58,7 +58,8 @@ class FailureKeeper(Callback):
         trainer.save_checkpoint(folder / STATE)
         if not self._ranks.is_first:
             return
-        in_order = [batch for same in zip(*everyone, strict=True) for batch in same]
+        dealt = [batch for same in zip(*everyone, strict=True) for batch in same]
+        in_order = dealt[: task.micro_batches]  # ranks with nothing left to do had empty ones
         fill_atomically(folder / BATCH, lambda file: torch.save(in_order, file))
         facts = {
             "step": done,

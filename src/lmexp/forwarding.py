@@ -4,9 +4,25 @@ import contextlib
 import signal
 import subprocess
 import time
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 OBEYED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def take_over(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Install a handler of OBEYED, but of no SIGHUP that nohup ignores; the handlers before."""
+    is_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    numbers = [number for number in OBEYED if number != signal.SIGHUP or not is_nohup]
+    return {number: signal.signal(number, handler) for number in numbers}
+
+
+def hand_back(before: dict[int, Any]) -> None:
+    """Put the handlers that take_over found back."""
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    before.clear()
 
 
 class Forwarder:
@@ -26,21 +42,18 @@ class Forwarder:
 
     def install(self) -> None:
         """Take them over, until restore(); nohup stays in force."""
-        for number in OBEYED:
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._handle)
+        self._before = take_over(self._handle)
 
     def restore(self) -> None:
         """Give the signals back to who had them."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        hand_back(self._before)
 
     def send_to(self, *processes: "subprocess.Popen[bytes]") -> None:
         """From now on, and what came while they were being started; none: signals wait."""
         self._processes = processes
         self._send()
 
-    def _handle(self, number: int, frame: Any) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and self.urged is None:
             self.urged = time.monotonic()
         self.received = self.received or number

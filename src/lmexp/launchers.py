@@ -16,7 +16,7 @@ Tell = Callable[[Path, Sequence[str]], None]  # the run's folder, and packages o
 _KEY = "run"
 _LOOK_SECONDS = 0.05
 _REFUSED = b"refused"
-_FIRST_PORT, _PORTS = 15_000, 20_000  # of a job's number, as Lightning does it
+_FIRST_PORT, _PORTS = 15_000, 10_000  # by a job's last four digits, as Lightning: below 32,768
 
 
 def adopt_slurm() -> None:
@@ -108,9 +108,9 @@ def _follow(store: Any) -> int:
     with contextlib.suppress(FileNotFoundError):
         found = _hash(folder)
     if found != told["hash"]:
-        what = f"has another {RECIPE}" if found else f"has no {RECIPE}"
+        here = f"has SHA-256 {found[:12]}… here" if found else "is not here"
         raise ValueError(
-            f"rank {os.environ['RANK']}: {folder} {what} here than on the machine of rank 0: run "
-            "folders have to be on a filesystem that all machines share"
+            f"rank {os.environ['RANK']}: {folder / RECIPE} {here}, and rank 0 wrote it with "
+            f"{told['hash'][:12]}…: put run folders on a filesystem that all machines share"
         )
     return run(read_recipe(folder), folder, allow_targets=tuple(told["allow_targets"]))

@@ -101,13 +101,13 @@ def device_memory(
         activations = _activation_bytes(real, rows, length, precision)
     mine, of_optimizer, average = (-(-n // parts) for n in (weights, of_optimizer, average))
     return Memory(
-        mine,
-        mine,
-        of_optimizer,
-        average,
-        gathered_bytes(network, dtype) if parts > 1 else 0,
-        loss_bytes(network.output.weight.shape, rows * length, precision),
-        activations,
+        weights=mine,
+        gradients=mine,
+        optimizer=of_optimizer,
+        average=average,
+        gathered=gathered_bytes(network, dtype) if parts > 1 else 0,
+        loss=loss_bytes(network.output.weight.shape, rows * length, precision),
+        activations=activations,
     )
 
 

@@ -177,15 +177,15 @@ def _prepared(
 def _check_same_everywhere(data: Any, checkpoint: str, ranks: Ranks) -> None:
     """Machines may see other files under the same names."""
     mine = {
-        "the data": data.data_hash,
-        "the tokenizer": data.tokenizer.hash(),
+        "the data": f"{data.data_hash[:12]}…",
+        "the tokenizer": f"{data.tokenizer.hash()[:12]}…",
         "the checkpoint": checkpoint,
     }
-    for what, first in ranks.told(mine).items():
+    for what, first in ranks.from_first(mine).items():
         if mine[what] != first:
             raise ValueError(
-                f"{what} of rank {ranks.number} is {mine[what][:20]}…, that of rank 0 "
-                f"{first[:20]}…: all machines have to see the same run folder and the same data"
+                f"{what} of rank {ranks.number} is {mine[what]}, that of rank 0 {first}: all "
+                "machines have to see the same run folder and the same data"
             )
 
 

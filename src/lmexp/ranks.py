@@ -7,6 +7,7 @@ meet at, RENDEZVOUS, in place of an address: no port can be taken by somebody el
 
 import math
 import os
+import re
 import threading
 import time
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ class Ranks:
         return self.number == 0
 
     def place(self, index: int) -> int:
-        """Of this rank's index-th micro-batch among all of a step (batch_plan.deal)."""
+        """Where this rank's index-th micro-batch stands in the step, from 0 (batch_plan.deal)."""
         return self.number + index * self.world_size
 
     def total(self, *values: float) -> list[float]:
@@ -71,11 +72,11 @@ class Ranks:
         distributed.all_gather_object(everyone, mine)
         return everyone
 
-    def told(self, what: T) -> T:
-        """What the first rank has."""
+    def from_first(self, mine: T) -> T:
+        """The first rank's value, on all of them."""
         if self.world_size == 1:
-            return what
-        told: list[Any] = [what]
+            return mine
+        told: list[Any] = [mine]
         distributed.broadcast_object_list(told, src=0)
         return told[0]  # type: ignore[no-any-return]
 
@@ -125,7 +126,7 @@ def join(device: str) -> Ranks:
     if not is_among_ranks():
         return Ranks(device=device)
     number, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    waits = threading.Timer(_SILENT_SECONDS, _say_who_is_missing)
+    waits = threading.Timer(_SILENT_SECONDS, _say_that_it_waits)
     waits.start()
     try:
         return _meet(number, world_size, device)
@@ -133,7 +134,7 @@ def join(device: str) -> Ranks:
         waits.cancel()
 
 
-def _say_who_is_missing() -> None:
+def _say_that_it_waits() -> None:
     environment = os.environ
     place = f"{environment.get('MASTER_ADDR')}:{environment.get('MASTER_PORT')}"
     say(
@@ -190,4 +191,5 @@ def is_lost(error: BaseException) -> bool:
 
 def is_of_communication(error: BaseException) -> bool:
     """Whether an error comes from how ranks talk to one another."""
-    return isinstance(error, distributed.DistError) or "gloo" in str(error)
+    is_of_gloo = re.search(r"\bgloo\b", str(error), re.IGNORECASE) is not None
+    return isinstance(error, distributed.DistError) or is_of_gloo

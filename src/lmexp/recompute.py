@@ -1,7 +1,7 @@
 """Activation checkpointing: blocks are computed again in the backward pass (Chen et al. 2016)."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,11 +9,11 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 
-def blocks(network: nn.Module) -> Iterator[nn.Module]:
-    """The layers that a network stacks: what stands in its ModuleLists."""
-    for module in network.modules():
-        if isinstance(module, nn.ModuleList):
-            yield from module
+def stacked_layers(network: nn.Module) -> list[nn.Module]:
+    """The entries of a network's outermost ModuleLists."""
+    lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
+    within = {id(inner) for outer in lists for inner in outer.modules() if inner is not outer}
+    return [layer for outer in lists if id(outer) not in within for layer in outer]
 
 
 def recompute_blocks(network: nn.Module) -> None:
@@ -25,7 +25,7 @@ def recompute_blocks(network: nn.Module) -> None:
     Raises:
         ValueError: the network has no nn.ModuleList.
     """
-    stacked = list(blocks(network))
+    stacked = stacked_layers(network)
     if not stacked:
         raise ValueError(
             f"trainer.activation_checkpointing=true: {type(network).__name__} has no nn.ModuleList "

@@ -74,7 +74,9 @@ def _shown(one: Replayed) -> str:
 def replay(
     failure: Path, precision: str, device: str = "cpu", allow_targets: Sequence[str] = ()
 ) -> list[Replayed]:
-    """Forward and backward through each micro-batch of a kept step, with the step's randomness.
+    """Forward and backward through each micro-batch of a kept step, with its dropout masks.
+
+    With others where the micro-batches had been cut for want of memory: `pieces` in failure.json.
 
     Args:
         failure: the folder that keeps it.

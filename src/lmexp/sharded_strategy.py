@@ -67,7 +67,7 @@ class Sharded(ModelParallelStrategy):
         return shards
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """Whole, on the first rank."""
+        """As Shards.state_dict."""
         assert self.lightning_module is not None
         return self._shards.state_dict(self.lightning_module)
 
@@ -77,7 +77,7 @@ class Sharded(ModelParallelStrategy):
         self.lightning_module.load_state_dict(checkpoint["state_dict"], strict=strict)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Whole, on the first rank; keyed as torch's own."""
+        """As Shards.optimizer_state; keyed as torch's own."""
         if isinstance(optimizer, LightningOptimizer):
             optimizer = optimizer.optimizer
         return self._shards.optimizer_state(optimizer)

@@ -22,29 +22,22 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import DTensor, Shard
 from torch.optim import Optimizer
 
+from lmexp.recompute import stacked_layers
+
 T = TypeVar("T")
 WAYS_IN = ("hidden", "hidden_carried")  # into a network, of training and evaluation
-LACKS_MEMORY = (
-    "out of memory in step {step}: with trainer.strategy=fsdp a step cannot be begun anew, as the "
-    "other ranks are in the midst of it: write more trainer.micro_batches in a new run, or go on "
-    "with this one on more devices"
-)
 
 
 def blocks(network: nn.Module) -> list[nn.Module]:
-    """What is sharded by itself: the entries of its lists of modules.
+    """The stacked layers that are sharded by themselves: those that have parameters.
 
     torch's recurrent layers are not among them: they are called once for each stretch of documents
     (networks.segments), of which ranks have more or less.
     """
-    lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
-    within = {id(inner) for outer in lists for inner in outer.modules() if inner is not outer}
     return [
-        block
-        for outer in lists
-        if id(outer) not in within
-        for block in outer
-        if not isinstance(block, nn.RNNBase) and any(True for _ in block.parameters())
+        layer
+        for layer in stacked_layers(network)
+        if not isinstance(layer, nn.RNNBase) and any(True for _ in layer.parameters())
     ]
 
 
@@ -55,14 +48,14 @@ def shard(network: nn.Module, mesh: DeviceMesh) -> None:
         network: the same on all ranks.
         mesh: of one dimension.
     """
-    cut: list[Any] = blocks(network)
-    for block in cut:
+    units: list[Any] = blocks(network)
+    for block in units:
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
     fully_shard(network, mesh=mesh, reshard_after_forward=False)  # the loss reads output.weight
     # By itself torch would gather ahead what came before in the forward passes since the last
     # backward pass, decoding included, which ranks do for more or fewer steps.
-    cut.append(network)
-    for before, module in zip([cut[0], *cut], cut, strict=False):
+    units.append(network)
+    for before, module in zip([units[0], *units], units, strict=False):
         module.set_modules_to_backward_prefetch([before])
     for module in network.modules():
         if isinstance(module, FSDPModule):
@@ -115,7 +108,7 @@ class Shards:
     def __init__(self, network: Any, *, is_first: bool, saves_parts: bool = False) -> None:
         self._network = network
         self._is_first, self._saves_parts = is_first, saves_parts
-        self._has_whole = is_first or saves_parts
+        self._saves = is_first or saves_parts
         self._modules: list[Any] = [m for m in network.modules() if isinstance(m, FSDPModule)]
         self._cut: dict[str, Any] = dict(network.named_parameters())  # DTensors
         self.parts: dict[str, nn.Parameter] = {
@@ -126,7 +119,10 @@ class Shards:
         self._part_of = {id(self._cut[name]): part for name, part in self.parts.items()}
 
     def begin(self) -> None:
-        """Nothing: every backward pass is summed, as one that is not leaves whole gradients."""
+        """Do nothing: FSDP sums after each backward pass.
+
+        To wait for the last one would leave whole gradients on every rank.
+        """
 
     def finish(self) -> None:
         """Hand the sums over to the parts."""
@@ -164,19 +160,22 @@ class Shards:
                 module.set_reshard_after_forward(is_block, recurse=False)
 
     def whole(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Tensors like this rank's parts, by parameter -> whole ones on the CPU, on the first rank.
+        """Tensors like this rank's parts, by parameter -> as a checkpoint takes them.
 
-        Every rank has to come here; the others get nothing.
+        Whole, on the CPU of the first rank; with saves_parts DTensors, on every rank. Every rank
+        has to come here; one that saves nothing gets {}.
         """
-        found = {name: self._gathered(part, self._cut[name]) for name, part in parts.items()}
-        return found if self._has_whole else {}
+        found = {name: self._to_save(part, self._cut[name]) for name, part in parts.items()}
+        return found if self._saves else {}
 
     def mine(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Whole tensors by parameter -> this rank's parts of them, as copies."""
         return {name: _part(tensor, self._cut[name]) for name, tensor in whole.items()}
 
     def state_dict(self, module: nn.Module) -> dict[str, Any]:
-        """What module.state_dict(), of the network or of what holds it, would be uncut; as whole().
+        """What module.state_dict(), of the network or of what holds it, would be uncut.
+
+        With tensors as whole() gives them; every rank has to come here.
 
         Parameters that stand under several names are one tensor under all of them.
         """
@@ -185,8 +184,8 @@ class Shards:
         done: dict[int, Tensor] = {}
         for value in state.values():
             if isinstance(value, DTensor) and id(value) not in done:
-                done[id(value)] = self._gathered(value.to_local(), value)
-        if not self._has_whole:
+                done[id(value)] = self._to_save(value.to_local(), value)
+        if not self._saves:
             return {}
         return {name: done.get(id(value), value.detach()) for name, value in state.items()}
 
@@ -201,19 +200,19 @@ class Shards:
                 value.copy_(state[name])
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """What optimizer.state_dict() would be uncut, on the first rank; every one has to ask."""
+        """What optimizer.state_dict() would be uncut, with tensors as whole() gives them."""
         state = optimizer.state_dict()
         parts = _parameters(optimizer)
         whole = {
             index: {
-                name: self._gathered(value, self._cut_of[id(parts[index])])
+                name: self._to_save(value, self._cut_of[id(parts[index])])
                 if torch.is_tensor(value) and value.shape == parts[index].shape
                 else value
                 for name, value in values.items()
             }
             for index, values in sorted(state["state"].items())
         }
-        return {**state, "state": whole} if self._has_whole else {}
+        return {**state, "state": whole} if self._saves else {}
 
     def load_optimizer_state(self, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
         """Take this rank's parts out of a whole state."""
@@ -229,7 +228,7 @@ class Shards:
         }
         optimizer.load_state_dict({**state, "state": mine})
 
-    def _gathered(self, part: Tensor, cut: Any) -> Tensor:
+    def _to_save(self, part: Tensor, cut: Any) -> Tensor:
         part, mesh = part.detach(), cut.device_mesh
         if self._saves_parts:
             return DTensor.from_local(

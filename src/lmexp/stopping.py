@@ -9,7 +9,7 @@ from typing import Any
 import lightning
 from lightning import Callback
 
-from lmexp.forwarding import OBEYED
+from lmexp.forwarding import OBEYED, hand_back, take_over
 
 
 class Terminated(Exception):
@@ -40,16 +40,12 @@ class Signals:
 
     def install(self) -> None:
         """Take the signals over, until restore()."""
-        for number in OBEYED:
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._handle)
+        self._before = take_over(self._handle)
 
     def restore(self) -> None:
         """Give the signals back to who had them; what comes meanwhile comes too late."""
         self._is_over = True
-        for number, before in self._before.items():
-            signal.signal(number, before)
-        self._before = {}
+        hand_back(self._before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._is_over:

@@ -239,7 +239,9 @@ def _gathered(task: Any) -> contextlib.AbstractContextManager[None]:
 
 
 def _sample(parts: Parts) -> Sample | None:
-    """Of the network as it stands."""
+    """Of the network as it stands; None: not wanted."""
+    if not parts.task.wants_sample(parts.data):
+        return None
     with _gathered(parts.task):
         sample: Sample | None = parts.task.sample(parts.data)
         return sample

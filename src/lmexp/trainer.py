@@ -50,7 +50,7 @@ class TrainerSettings:
         keep_best: how many of the best checkpoints are kept.
         keep_last: how many of the newest are kept; as many can be averaged.
         on_nonfinite: what is done about a step whose loss or gradient is NaN or infinite; the batch
-            is kept under failures/ either way.
+            is kept under failures/, of steps left out the first three of a session.
         on_spike: what is done about a step whose loss leaps up.
         spike_deviations: see tasks.guard.Guard.
         patience: validations without an improvement before the run ends; null for no limit.

@@ -18,7 +18,7 @@ from lmexp.gradient_sum import GradientSum
 from lmexp.networks.interface import State
 from lmexp.ranks import Ranks
 from lmexp.seeds import seed_torch
-from lmexp.sharding import LACKS_MEMORY, Shards
+from lmexp.sharding import Shards
 from lmexp.tasks.interface import Ballot, NoBallot, Sums, nobody
 from lmexp.tasks.pieces import cut, cut_state, joined, lacks_memory, rows
 
@@ -70,7 +70,7 @@ class Accumulating(lightning.LightningModule):
             before: the state carried into each.
 
         Raises:
-            MemoryError: one row is too much for a device.
+            MemoryError: one row is too much for a device; with fsdp, one micro-batch.
         """
         while not self._attempt(step, before):
             self._cut_finer(step)
@@ -84,7 +84,12 @@ class Accumulating(lightning.LightningModule):
             if not lacks_memory(error):
                 raise
             if self.shards is not None:  # the others wait for this rank's part
-                raise MemoryError(LACKS_MEMORY.format(step=self.steps_done)) from None
+                raise MemoryError(
+                    f"out of memory in step {self.steps_done}: with trainer.strategy=fsdp a step "
+                    "cannot be begun anew, as the other ranks are in the midst of it: write for "
+                    f"example trainer.micro_batches={2 * self.micro_batches} instead of "
+                    f"{self.micro_batches} in a new run, or resume this one on more devices"
+                ) from None
             parts, is_done = [[0.0, 0.0, 0.0]], False
         if self._gradient_sum is not None:
             self._gradient_sum.finish()
@@ -118,7 +123,8 @@ class Accumulating(lightning.LightningModule):
         most = max(self.ranks.gathered(max(map(rows, step.micro_batches))))
         if self.pieces >= most:
             raise MemoryError(
-                f"one row of step {self.steps_done} takes more memory than a device has: write a "
+                f"out of memory in step {self.steps_done}, with each micro-batch cut into pieces "
+                "of one row: write a "
                 "smaller data.max_length or a smaller model"
             )
         self.forget_gradients()
@@ -127,12 +133,13 @@ class Accumulating(lightning.LightningModule):
             torch.cuda.empty_cache()
         self.tell(
             f"out of memory in step {self.steps_done}: from now on each micro-batch is cut into "
-            f"{self.pieces} pieces, with the same gradient"
+            f"{self.pieces} pieces: the same gradient but for other dropout masks"
         )
 
     def forget_gradients(self) -> None:
-        """A step comes to nothing."""
-        for parameter in self.network.parameters():
+        """Those of a step that is left out or begun anew."""
+        held = self.network.parameters() if self.shards is None else self.shards.parts.values()
+        for parameter in held:
             parameter.grad = None
 
     def vote(self) -> None:

@@ -13,7 +13,7 @@ from lmexp.networks.interface import State
 from lmexp.optimizers import fuse, parameter_groups, rescale_and_clip
 from lmexp.schedules import Schedule
 from lmexp.tasks.accumulation import Accumulating
-from lmexp.tasks.guard import Guard
+from lmexp.tasks.guard import MOST_IN_A_ROW, Guard
 from lmexp.tasks.interface import NonFiniteError, Sample
 from lmexp.tasks.pieces import in_order, on_cpu
 
@@ -58,9 +58,13 @@ class Task(Accumulating):
         self._make_optimizer = optimizer
         self._rescale = 1.0
 
-    def sample(self, data: Any) -> Sample | None:
-        """Outputs of the network as it stands, the same draws every time; None: not wanted."""
-        return None
+    def wants_sample(self, data: Any) -> bool:
+        """Whether sample() is to be called while the network is trained."""
+        return False
+
+    def sample(self, data: Any) -> Sample:
+        """Outputs of the network as it stands, the same draws every time."""
+        raise NotImplementedError(f"{type(self).__name__} has no samples")
 
     def scores(self, data: Any, split: str) -> dict[str, float | str]:
         """Figures of whole outputs over a prepared split, beside those of validated()."""
@@ -105,6 +109,11 @@ class Task(Accumulating):
         except NonFiniteError as error:
             self.carried = before
             if not self.guard.may_skip_nonfinite():
+                if self.guard.on_nonfinite == "skip":
+                    raise NonFiniteError(
+                        f"{error}, nor were the {MOST_IN_A_ROW} before it, which "
+                        "trainer.on_nonfinite=skip left out: more in a row are no accident"
+                    ) from None
                 raise
             self.guard.skip_nonfinite()
             self._leave_out(f"{error}: left out")

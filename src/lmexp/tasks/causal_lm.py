@@ -174,7 +174,11 @@ class CausalLM(Task):
         hidden, state = self._hidden(batch, carried if step.carries else None, self.can_carry)
         return self._nll(hidden, batch.labels, counts_hits=True).scored(), state
 
-    def sample(self, data: Any) -> Sample | None:
+    def wants_sample(self, data: Any) -> bool:
+        """With task.sample_tokens."""
+        return self.sample_tokens > 0
+
+    def sample(self, data: Any) -> Sample:
         """What the network writes after sample_prompt: up to three texts, sample_tokens in all."""
         prompt = [self.vocab.bos_id, *data.tokenizer.encode(self.sample_prompt)]
         texts: list[str] = []
@@ -190,7 +194,7 @@ class CausalLM(Task):
             )[0]
             texts.append(data.tokenizer.decode([*prompt, *ids]))
             left -= len(ids) + 1  # the end of the text is a token too
-        return Sample("\n\n".join(texts), {}) if texts else None
+        return Sample("\n\n".join(texts), {})
 
     def on_validation_start(self) -> None:
         """Begin the sums of this validation, with randomness that is a function of the step."""

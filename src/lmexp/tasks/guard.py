@@ -7,7 +7,7 @@ Nonfinite = Literal["stop", "skip"]
 Spike = Literal["report", "skip"]
 
 MOST_IN_A_ROW = 10  # skipped steps: more of them are no accident of a batch
-MEMORY = 0.98  # of the mean and the variance: about fifty steps
+DECAY = 0.98  # of mean and variance, a step: they remember about fifty
 FIRST_STEPS = 50  # that no spike is looked for in: the loss falls fast
 
 
@@ -70,7 +70,7 @@ class Guard:
             return True
         self._leaps = 0  # what goes on for long is where the loss now is
         self._seen += 1
-        share = max(1 - MEMORY, 1 / self._seen)
+        share = max(1 - DECAY, 1 / self._seen)
         difference = loss - self._mean
         self._mean += share * difference
         self._variance = (1 - share) * (self._variance + share * difference**2)

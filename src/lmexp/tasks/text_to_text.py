@@ -124,12 +124,13 @@ class TextToText(Task):
             hidden, weight, batch.labels, smoothing=smoothing, counts_hits=counts_hits
         )
 
-    def sample(self, data: Any) -> Sample | None:
+    def wants_sample(self, data: Any) -> bool:
+        """With eval.sample_pairs."""
+        return bool(data.evaluation.sample_pairs > 0)
+
+    def sample(self, data: Any) -> Sample:
         """Greedy outputs for the first pairs of the validation split, and their scores."""
-        count = data.evaluation.sample_pairs
-        if not count:
-            return None
-        store = data.store("val")
+        count, store = data.evaluation.sample_pairs, data.store("val")
         outputs = self.outputs(
             data, "val", range(min(count, store.num_pairs)), data.evaluation.greedy
         )
