@@ -115,15 +115,21 @@ def test_a_second_signal_ends_ranks_that_do_not_answer(tmp_path):
         "launch_ranks._start = start\n"
         "sys.exit(launch_ranks.run_ranks(Path(sys.argv[1]), 2, ()))"
     )
-    launcher = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE, text=True
+    )
     while not all((tmp_path / rank).exists() for rank in "01"):
         time.sleep(0.01)
     launcher.send_signal(signal.SIGTERM)
     time.sleep(0.3)
+    launcher.send_signal(signal.SIGTERM)  # so soon that it is the same request
+    time.sleep(1.2)
     assert launcher.poll() is None
     launcher.send_signal(signal.SIGTERM)
 
-    assert launcher.wait(10) == 137
+    _, said = launcher.communicate(timeout=10)
+    assert launcher.returncode == 143
+    assert "have not ended 0 s after a second signal, and were killed: nothing had begun" in said
 
 
 def test_two_ranks_train_what_one_trains(tmp_path):

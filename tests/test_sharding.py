@@ -173,6 +173,15 @@ def test_a_damaged_folder_is_refused_whatever_is_damaged(name, damage, parts_of_
         checkpoints.verify(folder)
 
 
+@pytest.mark.parametrize("manifest", ["[1]", "{}", '{"rest.ckpt": ""}', "{"])
+def test_a_manifest_of_something_else_is_damaged(manifest, parts_of_one):
+    folder, _ = parts_of_one
+    (folder / "manifest.json").write_text(manifest)
+
+    with pytest.raises(ValueError, match=r"manifest\.json is damaged"):
+        checkpoints.verify(folder)
+
+
 def test_a_folder_without_its_manifest_is_no_checkpoint(parts_of_one):
     folder, _ = parts_of_one
     (folder / "manifest.json").unlink()

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from lmexp.errors import Parser, run_command
+from lmexp.forwarding import deaf
 
 COMMANDS = {
     "train": ("recipe", "train.py with the configuration that comes with lmexp"),
@@ -61,4 +62,4 @@ def _unknown(name: str) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(deaf(main()))

@@ -9,6 +9,7 @@ It is written beside, and gets its name when all of it is on the disk. Reading i
 the ordinary file of the same run would, on any number of ranks, or without any.
 """
 
+import errno
 import json
 import pickle
 import warnings
@@ -27,6 +28,7 @@ from torch.distributed.tensor import DTensor
 from lmexp import checkpoint as checkpoints
 from lmexp.atomic import sync, write_atomically
 from lmexp.checkpoint_files import MANIFEST, empty_beside, replace
+from lmexp.errors import one_line
 from lmexp.ranks import Ranks
 
 REST = "rest.ckpt"
@@ -79,13 +81,14 @@ def _write_parts(parts: dict[str, DTensor], folder: Path) -> None:
     try:
         save(parts, storage_writer=FileSystemWriter(folder))  # which fsyncs its files
     except CheckpointException as error:
-        causes = [cause for cause, _ in error.failures.values()]
-        for cause in causes:
-            if isinstance(cause, OSError):
+        for cause, _ in error.failures.values():
+            # torch's writer of files hides the operating system's error behind one of its own
+            if isinstance(cause, OSError) or "inline_container" in str(cause):
+                number = cause.errno if isinstance(cause, OSError) else errno.EIO
                 raise OSError(
-                    cause.errno,
-                    f"{folder} could not be written ({cause.strerror}): older checkpoints are "
-                    "untouched; free some space and go on by resume=",
+                    number,
+                    f"{folder} could not be written ({one_line(cause)}): older checkpoints are "
+                    "untouched; is the disk full? Free some space and go on by resume=",
                 ) from None
         raise
 
@@ -101,9 +104,13 @@ def verify(path: Path) -> None:
             f"{path} is a folder without {MANIFEST}: no whole checkpoint; use an older one"
         )
     try:
-        expected: dict[str, str] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        expected: Any = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path / MANIFEST} is damaged ({error}): use an older one") from None
+    if not isinstance(expected, dict) or not expected.keys() >= {REST, ".metadata"}:
+        raise ValueError(
+            f"{path / MANIFEST} is damaged (it lacks {REST} or .metadata): use an older one"
+        )
     for name, digest in expected.items():
         file = path / name
         if not file.is_file():

@@ -1,6 +1,7 @@
 """Command `consolidate`: one ordinary file out of a checkpoint that is a folder of parts."""
 
 import argparse
+import os
 from pathlib import Path
 
 from lmexp import checkpoint as checkpoints
@@ -32,6 +33,8 @@ def main(args: argparse.Namespace) -> int:
         raise FileExistsError(f"{out} is there already: name another by --out, or delete it")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"--out {out}: there is no folder {out.parent}: make it first")
+    if not os.access(out.parent, os.W_OK):
+        raise PermissionError(f"--out {out}: nothing may be written in {out.parent}: name another")
     checkpoint = checkpoints.read(parts)
     checkpoints.save(checkpoint, out)
     step = checkpoint["training"]["steps_done"]

@@ -9,6 +9,9 @@ from types import FrameType
 from typing import Any
 
 OBEYED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# A signal that comes so soon after another is the same request: whoever ends a job tells all of its
+# processes, and those that started others pass it on.
+SAME_SECONDS = 1.0
 
 
 def take_over(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
@@ -25,6 +28,16 @@ def hand_back(before: dict[int, Any]) -> None:
     before.clear()
 
 
+def deaf(status: int) -> int:
+    """A command's exit status; from now on signals are ignored.
+
+    Nothing is left to be saved, and an interpreter that has loaded torch takes a second to end.
+    """
+    for number in OBEYED:
+        signal.signal(number, signal.SIG_IGN)
+    return status
+
+
 class Forwarder:
     """Hands each signal on to the processes under way, once.
 
@@ -35,6 +48,7 @@ class Forwarder:
 
     def __init__(self) -> None:
         self.received: int | None = None  # the first one
+        self._since = 0.0  # when it came, by time.monotonic
         self.urged: float | None = None  # when the second one came, by time.monotonic
         self._processes: tuple[subprocess.Popen[bytes], ...] = ()
         self._waiting: list[int] = []
@@ -54,9 +68,13 @@ class Forwarder:
         self._send()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None and self.urged is None:
-            self.urged = time.monotonic()
-        self.received = self.received or number
+        now = time.monotonic()
+        if self.received is None:
+            self.received, self._since = number, now
+        elif now < self._since + SAME_SECONDS:
+            return
+        elif self.urged is None:
+            self.urged = now
         self._waiting.append(number)
         self._send()
 

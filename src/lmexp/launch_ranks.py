@@ -104,6 +104,11 @@ def _wait(
         if urged is not None and time.monotonic() > urged + OBEY_SECONDS:
             for process in processes:  # one may be stopped, and the others wait for it
                 process.kill()
+            say(
+                f"the processes have not ended {OBEY_SECONDS:.0f} s after a second signal, and "
+                f"were killed: {_what_now(folder)}"
+            )
+            return 128 + (forwarder.received or signal.SIGKILL)
         time.sleep(LOOK_SECONDS)
     _wait_for_all(processes, END_SECONDS)
     by_themselves = [rank for rank, process in enumerate(processes) if process.returncode]
@@ -132,8 +137,12 @@ def _report(rank: int, status: int, meeting: Path, folder: Path) -> None:
     if text:
         print(text, file=sys.stderr, flush=True)
     how = f"with exit status {status}" if status > 0 else f"killed by {_name(-status)}"
-    then = f": go on with python train.py resume={folder}" if (folder / SUMMARY).exists() else ""
-    say(f"rank {rank} ended first, {how}{then}")
+    say(f"rank {rank} ended first, {how}: {_what_now(folder)}")
+
+
+def _what_now(folder: Path) -> str:
+    has_begun = (folder / SUMMARY).exists()
+    return f"go on with python train.py resume={folder}" if has_begun else "nothing had begun yet"
 
 
 def _name(number: int) -> str:

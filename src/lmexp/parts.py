@@ -92,6 +92,8 @@ def assemble(
             "them here: unset RANK and WORLD_SIZE, or start one process a device"
         )
     announce = say if ranks.is_first else _ignore
+    if settings.strategy == "fsdp" and ranks.world_size == 1:
+        announce("trainer.strategy=fsdp on one device: nothing is shared, checkpoints are files")
     (folder / "checkpoints").mkdir(exist_ok=True)
     path = checkpoints.newest_good(folder, warn=announce)
     saved = checkpoints.read(path) if path is not None else None

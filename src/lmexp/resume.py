@@ -1,4 +1,4 @@
-"""Going on with a run: its own recipe, and of what the user typed only what changes no result."""
+"""Going on with a run: its own recipe, and of what the user typed only what makes no other one."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,8 @@ from lmexp.record_files import read_metrics
 from lmexp.run_folder import RECIPE, read_recipe
 from lmexp.run_folders import newest_run
 
-# Where it runs, how long, how often it reports. Everything else would make it another experiment.
+# Where it runs, how long, how often it reports: that changes rounding and, with compile, dropout
+# masks, no more. Everything else would make it another experiment.
 HARMLESS = (
     *(
         f"trainer.{key}"

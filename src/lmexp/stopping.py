@@ -9,7 +9,7 @@ from typing import Any
 import lightning
 from lightning import Callback
 
-from lmexp.forwarding import OBEYED, hand_back, take_over
+from lmexp.forwarding import OBEYED, SAME_SECONDS, hand_back, take_over
 
 
 class Terminated(Exception):
@@ -29,11 +29,13 @@ class Terminated(Exception):
 class Signals:
     """SIGTERM, SIGINT, SIGHUP: obeyed at once outside training, at the end of the step within it.
 
-    A second signal is obeyed at once. Under nohup SIGHUP is left ignored.
+    A second signal is obeyed at once, unless it comes so soon that it is the same request. Under
+    nohup SIGHUP is left ignored.
     """
 
     def __init__(self) -> None:
-        self.received: int | None = None
+        self.received: int | None = None  # and not obeyed yet
+        self._first: float | None = None  # when the first one came, by time.monotonic
         self.waits_for_step = False
         self._is_over = False
         self._before: dict[int, Any] = {}
@@ -48,8 +50,10 @@ class Signals:
         hand_back(self._before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._is_over:
+        now = time.monotonic()
+        if self._is_over or (self._first is not None and now < self._first + SAME_SECONDS):
             return
+        self._first = self._first or now
         if self.received is not None or not self.waits_for_step:
             raise Terminated(number)
         self.received = number

@@ -51,7 +51,10 @@ def run(recipe: Recipe, folder: Path, *, allow_targets: Sequence[str] = ()) -> i
         finally:
             leave()
     except Terminated as ending:
-        say(f"{ending}: {_what_now(folder)}")
+        lost = ""
+        if signals.received is not None:
+            lost = " again, and obeyed at once: the steps since the last checkpoint are lost"
+        say(f"{ending}{lost}: {_what_now(folder)}")
         return 128 + ending.number
     except RuntimeError as error:
         if is_lost(error):

@@ -34,7 +34,7 @@ class TrainerSettings:
         precision: auto takes bf16-mixed where the device has bfloat16 instructions.
         activation_checkpointing: compute the network's layers again in the backward pass instead of
             keeping what they computed.
-        compile: torch.compile the network's forward pass.
+        compile: torch.compile the network's forward pass; it draws other dropout masks.
         threads: of torch on the CPU; null leaves torch's default.
         sharded_checkpoints: with fsdp, a checkpoint is a folder with a file a rank: nobody gathers
             the whole network, and all write at once.

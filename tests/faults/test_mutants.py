@@ -107,6 +107,15 @@ def test_signals_find(name, server, text, whole, tmp_path):
         )
 
 
+def test_a_signal_that_reaches_a_rank_twice_finds(server, text, whole, tmp_path):
+    kind, who, moment = "transformer", "all three", "a step"
+    with pytest.raises(AssertionError):
+        test_signals.check(
+            *(server, text, whole, tmp_path, kind, who, moment, "SIGTERM"),
+            bug("takes_every_signal_for_another"),
+        )
+
+
 @pytest.mark.parametrize("name", ["looks_at_its_own_loss", "saves_what_is_not_finite"])
 def test_losses_that_are_not_finite_find(name, server, text, tmp_path):
     with pytest.raises(AssertionError):

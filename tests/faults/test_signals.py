@@ -6,8 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
-from interruption import assert_same_run
+from interruption import assert_same_run, lines
 from kinds import KINDS, overrides
+
+from lmexp import checkpoint as checkpoints
 
 SECONDS = 10.0
 WHO = {  # whom the signal reaches: the rank that sends it, and to whom
@@ -16,6 +18,7 @@ WHO = {  # whom the signal reaches: the rank that sends it, and to whom
     "both": [("0", "self"), ("1", "self")],
     "the launcher": [("0", "parent")],
 }
+ALL = {"all three": [("0", "parent"), ("0", "self"), ("1", "self")]}  # which pass it on besides
 MOMENTS = {
     "a step": "{task}.sums:23",
     "a validation": "{task}.validation_step:2",
@@ -53,7 +56,7 @@ def check(
     task = KINDS[kind].task
     when = MOMENTS[moment].format(task=task, data=DATA[task])
     stamp = str(folder / "sent")
-    sent = [[rank, "send_signal", when, name, to, stamp] for rank, to in WHO[who]]
+    sent = [[rank, "send_signal", when, name, to, stamp] for rank, to in (WHO | ALL)[who]]
     noted = ["all", "note_process", str(folder)]
 
     ended = server.run(overrides(kind, folder / "run", text, ranks=2), [noted, *sent, *faults])
@@ -69,6 +72,8 @@ def check(
         assert not (folder / "run" / "checkpoints" / "last.ckpt").exists()
         return
     assert json.loads((folder / "run" / "summary.json").read_text())["status"] == "stopped"
+    saved = checkpoints.read(folder / "run" / "checkpoints" / "last.ckpt")
+    assert saved["training"]["steps_done"] == max(line["step"] for line in lines(folder / "run"))
     resumed = server.run([f"resume={folder / 'run'}"], faults)
     assert resumed.status == 0, resumed.errors
     assert_same_run(whole(kind, 2), folder / "run")
@@ -81,6 +86,11 @@ def test_sigterm_saves_once_ends_all_and_the_run_goes_on(
     kind, who, moment, server, text, whole, tmp_path
 ):
     check(server, text, whole, tmp_path, kind, who, moment, "SIGTERM")
+
+
+@pytest.mark.parametrize("moment", ["a step", "decoding"])
+def test_a_signal_that_reaches_a_rank_twice_is_one(moment, server, text, whole, tmp_path):
+    check(server, text, whole, tmp_path, "transformer", "all three", moment, "SIGTERM")
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
