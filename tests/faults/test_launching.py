@@ -145,9 +145,14 @@ def wait_for(file: Path, process: subprocess.Popen) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)]
+    ("kind", "number", "status"),
+    [
+        ("lstm", signal.SIGTERM, 143),
+        ("translation transformer", signal.SIGKILL, -signal.SIGKILL),
+        pytest.param("lstm", signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.slow),
+        pytest.param("translation transformer", signal.SIGTERM, 143, marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("kind", ["lstm", "translation transformer"])
 def test_cold_started_ranks_end_with_their_launcher_and_go_on(
     kind, number, status, place, text, whole
 ):

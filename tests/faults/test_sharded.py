@@ -53,8 +53,8 @@ def trained(
     ("kind", "ranks", "more"),
     [
         *((kind, 2, ()) for kind in KINDS),
-        ("transformer", 3, ()),
-        ("translation lstm", 4, ()),
+        pytest.param("transformer", 3, (), marks=pytest.mark.slow),
+        pytest.param("translation lstm", 4, (), marks=pytest.mark.slow),
         ("transformer", 2, ("optimizer=sgd", "optimizer.momentum=0.9", "optimizer.lr=0.1")),
         ("transformer", 2, ("task.clip_norm=0.3", "model.tied=false")),
     ],
