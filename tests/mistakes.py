@@ -171,7 +171,7 @@ VALUES = {
     "sweep without -m": ("model=rnn,lstm", "model=rnn,lstm", "add -m"),
     "choice of a model": ("model=lsmt", "model=lsmt", "'lstm'?", "transformer"),
     "choice of data": ("data=wikitext", "data=wikitext", "'wikitext2'?"),
-    "choice of nothing": ("model=null", "model=null", "There are gru"),
+    "choice of nothing": ("model=null", "model=null", "There are bert"),
     "init_from": ("init_from=logs", "init_from=logs", "init_from=null"),
 }
 TARGETS = {

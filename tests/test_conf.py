@@ -20,6 +20,7 @@ REQUIRED = {
     "dialogues": ["data.files=a.jsonl"],
     "parallel": ["data.train=[a.en,a.de]"],
     "pairs": ["data=reverse"],
+    "segments": ["task=masked_lm"],
     "translation": ["data=reverse"],
 }
 

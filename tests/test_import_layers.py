@@ -33,15 +33,19 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     | {"execution", "text_scores"},
     "preparation": {"cache", "packing", "tokenizers"},
     "loaders": {"batch_plan", "collate", "packing"},
-    "data": {"batch_plan", "loaders", "networks", "overlap", "packing", "preparation"}
-    | {"tokenizers"},
+    "prepared_text": {"networks", "overlap", "packing", "preparation", "tokenizers"},
+    "data": {"batch_plan", "loaders", "packing", "prepared_text", "preparation", "tokenizers"},
+    "masking": {"tokenizers"},
+    "segment_plan": {"masking"},
+    "segment_data": {"batch_plan", "collate", "loaders", "masking", "pair_plan", "prepared_text"}
+    | {"preparation", "segment_plan", "tokenizers"},
     "schedules": set(),
     "ranks": {"errors", "launch_ranks"},
     "gradient_sum": set(),
     "sharding": {"recompute"},
     "checkpoint_files": {"atomic"},
     "checkpoint": {"atomic", "checkpoint_files", "checkpoint_parts"},
-    "checkpoint_parts": {"atomic", "checkpoint", "checkpoint_files", "ranks"},
+    "checkpoint_parts": {"atomic", "checkpoint", "checkpoint_files", "errors", "ranks"},
     "ema": {"sharding"},
     "forwarding": set(),
     "launch_ranks": {"errors", "forwarding", "record_files", "targets"},
@@ -51,7 +55,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "networks": {"networks"},
     "losses": set(),
     "metrics": set(),
-    "collate": {"packing", "batch_plan", "pair_plan", "tokenizers"},
+    "collate": {"packing", "batch_plan", "masking", "pair_plan", "segment_plan", "tokenizers"},
     "text_scores": set(),
     "execution": set(),
     "execution_child": set(),
@@ -79,7 +83,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
 }
 COMMANDS = {"train", "evaluate", "predict", "show", "plan", "launch", "sweep", "__main__"}
 COMMANDS |= {"translate", "chat", "average", "attend", "evaluate_pairs", "evaluate_windows"}
-COMMANDS |= {"replay", "slurm", "launchers", "consolidate"}
+COMMANDS |= {"replay", "slurm", "launchers", "consolidate", "fill", "evaluate_segments"}
 
 
 def imports(file: Path) -> set[str]:

@@ -199,8 +199,11 @@ def test_a_command_of_language_models_names_the_right_one(run, capsys):
     [
         ("task=causal_lm data=reverse", "task=causal_lm reads text; data=reverse is of pairs"),
         ("task=translation", "task=translation reads pairs; data=python_docs is of text"),
+        ("data=reverse task=masked_lm model=bert", "reads segments; data=reverse is of pairs"),
+        ("reading=segments", "task=causal_lm reads text; reading=segments is of segments"),
+        ("eval=segments", "task=causal_lm reads text; eval=segments is of segments"),
         ("data=reverse eval=windows", "data=reverse"),
-        ("data=reverse model=bert", "there is no conf/model/bert.yaml"),
+        ("data=reverse model=bert", "needs an encoder_decoder; model=bert builds: encoder."),
     ],
 )
 def test_text_and_pairs_do_not_mix(typed, told, tmp_path, monkeypatch, capsys):

@@ -66,9 +66,11 @@ def main(args: argparse.Namespace) -> int:
     import torch
 
     from lmexp.attention_maps import draw_attention
-    from lmexp.loading import load
+    from lmexp.loading import check_kind, load
 
     loaded = load(args.run, allow_targets=args.allow_targets)
+    if loaded.task.text_kind != "pairs":
+        check_kind(loaded, "text", args.run)
     with torch.no_grad():
         found = (
             _of_pair(loaded, args) if loaded.task.text_kind == "pairs" else _of_text(loaded, args)

@@ -29,6 +29,16 @@ class PairBatch(NamedTuple):
     labels: Tensor  # (B, T) int64, the end of sequence last; IGNORE on padding
 
 
+class SegmentBatch(NamedTuple):
+    """Sequences of one or two segments, some tokens of which are to be restored."""
+
+    input_ids: Tensor  # (B, T) int64
+    attention_mask: Tensor  # (B, T) bool, True on real tokens; padding is on the right
+    segment_ids: Tensor  # (B, T) int64, 0 or 1
+    labels: Tensor  # (B, T) int64, IGNORE but where a token is hidden
+    belongs: Tensor  # (B,) int64: 1: the second segment goes on from the first; IGNORE: no second
+
+
 class TrainStep(NamedTuple):
     """All that one optimizer step learns from."""
 

@@ -80,7 +80,10 @@ def build_task(
 
 
 def _of_text(recipe: Recipe) -> dict[str, Any]:
-    """What a task of text, not of pairs, has to know of the data."""
+    """What a task of text has to know of what is read."""
+    if "mask_rate" in recipe["data"]:
+        data = recipe["data"]
+        return {"has_pairs": data["pairs"] is not None, "mask_rate": data["mask_rate"]}
     if "lanes" not in recipe["data"]:
         return {}
     return {

@@ -74,7 +74,7 @@ class Recorder(Callback):
         progress: told of every step.
         segments: knows how long was waited for data.
         every: steps between two lines of training figures.
-        flops_per_token: of the network, forward and backward.
+        flops_per_token: of the network, forward and backward, for each that is predicted.
         peak_flops: of all devices, for the utilisation.
         scored: totals of the validation text.
         sample: puts out something from the network as it stands, or None for no samples.
@@ -102,7 +102,7 @@ class Recorder(Callback):
         self.tokens = 0
         self.step_seconds = 0.0  # of all steps, whatever lies between them left out
         self.best: dict[str, float] = {}
-        self._share_of_peak = flops_per_token / peak_flops
+        self._flops_per_token, self._peak_flops = flops_per_token, peak_flops
         self._nll, self._count = 0.0, 0
         self._last = time.perf_counter()
         self._forget_interval()
@@ -154,16 +154,17 @@ class Recorder(Callback):
     ) -> None:
         """Add the step up, and write a line every so many."""
         sums = task.last_sums
+        read = round(sums.tokens * task.reads_per_label)
         if not task.left_out:
             self._nll += sums.nll
             self._count += sums.tokens
-            self.tokens += int(sums.tokens)
+            self.tokens += read
         now = time.perf_counter()
         self._seconds += now - self._last
         self.step_seconds += now - self._last
         self._last = now
         self._steps += 1
-        self._tokens += sums.tokens
+        self._tokens += read
         if task.steps_done % self.every == 0:
             self._write(task)
         self.progress.update(
@@ -180,7 +181,10 @@ class Recorder(Callback):
             "train/tokens_per_second": round(speed, 1),
             "train/step_seconds": self._seconds / self._steps,
             "train/data_wait_share": (self.segments.waited_seconds - self._waited) / self._seconds,
-            "train/flops_utilisation": speed * self._share_of_peak,
+            "train/flops_utilisation": speed
+            / task.reads_per_label
+            * self._flops_per_token
+            / self._peak_flops,
             "train/peak_memory_bytes": peak_memory_bytes(task.device),
         }
         if self._count:

@@ -7,8 +7,8 @@ needs. A message names file or override, key, value and the nearest right name.
 
 import ast
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple, NoReturn
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, NoReturn
 
 from annotated_types import Ge, Lt
 
@@ -16,77 +16,10 @@ from lmexp import signatures
 from lmexp.models import article, builds, models_that_build
 from lmexp.origins import COMMAND_LINE, Origins
 from lmexp.rules import check_rules
+from lmexp.sections import SECTIONS, text_kind
 from lmexp.signatures import Parameter, Target, UnknownNameError
 from lmexp.targets import allowed_packages, refusal
 from lmexp.values import convert, written
-
-
-class Section(NamedTuple):
-    """What a section of the recipe has to build, and which arguments the code gives to it."""
-
-    what: str
-    fits: Callable[[Target], bool]
-    supplied: frozenset[str] = frozenset()
-
-
-def _has(*methods: str) -> Callable[[Target], bool]:
-    return lambda target: target.methods.issuperset(methods)
-
-
-def _is_a(base: str) -> Callable[[Target], bool]:
-    return lambda target: any(name.endswith(f".{base}") for name in target.ancestors)
-
-
-def _is_at(path: str) -> Callable[[Target], bool]:
-    return lambda target: target.path == path
-
-
-SECTIONS = {
-    "model": Section(
-        "an architecture: a dataclass with decoder(), encoder(), encoder_decoder() or "
-        "autoencoder()",
-        lambda target: target.is_dataclass and bool(builds(target)),
-    ),
-    "task": Section(
-        "a task: a LightningModule with network_kind",
-        lambda target: "network_kind" in target.constants and _is_a("LightningModule")(target),
-        frozenset(
-            {"architecture", "vocab", "optimizer", "schedule", "seed"}
-            | {"carries_state", "document_mask"}
-        ),
-    ),
-    "tokenizer": Section(
-        "a tokenizer, with fit(), encode(), decode() and state()",
-        _has("fit", "encode", "decode", "state"),
-    ),
-    "data": Section(
-        "a LightningDataModule",
-        _is_a("LightningDataModule"),
-        frozenset({"tokenizer", "seed", "micro_batches", "evaluation"}),
-    ),
-    "data.corpus": Section(
-        "a corpus, with pieces() or pairs()",
-        lambda target: bool({"pieces", "pairs"} & target.methods),
-        frozenset({"root"}),
-    ),
-    "data.cleaning": Section("a cleaning, with clean()", _has("clean")),
-    "eval": Section(
-        "lmexp.data.EvalWindows or lmexp.pair_evaluation.EvalPairs",
-        lambda target: target.name in ("EvalWindows", "EvalPairs"),
-    ),
-    "optimizer": Section(
-        "a torch.optim.Optimizer", _is_a("Optimizer"), frozenset({"params"})
-    ),
-    "schedule": Section(
-        "a schedule, with factor()", _has("factor"), frozenset({"total_steps"})
-    ),
-    "trainer": Section("lmexp.trainer.TrainerSettings", _is_at("lmexp.trainer.TrainerSettings")),
-    "logger": Section(
-        "a mirror of the record, with start(), log() and finish()",
-        _has("start", "log", "finish"),
-    ),
-    "sweep": Section("lmexp.sweep.Sweep", _is_at("lmexp.sweep.Sweep")),
-}  # fmt: skip
 
 
 def _top(
@@ -96,10 +29,6 @@ def _top(
     init_from: str | None,
 ) -> None:
     """Only its signature is used: the keys of a recipe that are no sections."""
-
-
-def _text_kind(target: Target) -> str:
-    return str(target.constants.get("text_kind", "text"))
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -133,9 +62,9 @@ def check(
             checker.section(recipe.get(name), name)
         return
     checker.top(recipe)
+    checker.kinds(recipe)
     found = {name: checker.section(recipe[name], name) for name in SECTIONS if "." not in name}
     checker.combination(found["model"], found["task"])
-    checker.kinds(found)
     check_rules(recipe, found["model"], checker.refuse)
 
 
@@ -272,16 +201,29 @@ class _Checker:
         except ValueError as error:
             self.refuse(key, f"{key}={written(value)}: {parameter.name} {error}")
 
-    def kinds(self, found: Mapping[str, Target]) -> None:
-        """Data, task and evaluation are all of text, or all of pairs of texts."""
-        needed = _text_kind(found["task"])
-        for section in ("data", "eval"):
-            if (given := _text_kind(found[section])) != needed:
-                raise ValueError(
-                    f"{self.origins.named('task', found['task'].name)} reads {needed}; "
-                    f"{self.origins.named(section, found[section].name)} is of {given}: choose "
-                    f"{'another task= or data=' if section == 'data' else 'another eval='}"
-                )
+    def kinds(self, recipe: Mapping[str, Any]) -> None:
+        """Corpus, reading and evaluation are of the kind of text that the task reads."""
+        built = {name: self.built(recipe[name], name) for name in ("task", "data", "eval")}
+        corpus = self.built(recipe["data"].get("corpus"), "data.corpus")
+        if built["task"] is None:
+            return
+        needed = text_kind(built["task"])
+        reads = f"{self.origins.named('task', built['task'].name)} reads {needed}"
+        given = None if corpus is None else "pairs" if "pairs" in corpus.methods else "text"
+        if given is not None and (given == "pairs") != (needed == "pairs"):
+            named = self.origins.named("data", str(recipe["data"].get("_target_")))
+            raise ValueError(f"{reads}; {named} is of {given}: choose another task= or data=")
+        for section, group in (("data", "reading"), ("eval", "eval")):
+            target = built[section]
+            if target is not None and (given := text_kind(target)) != needed:
+                named = self.origins.named(group, target.name)
+                raise ValueError(f"{reads}; {named} is of {given}: choose another {group}=")
+
+    def built(self, section: Any, path: str) -> Target | None:
+        """What a section builds, if it says so."""
+        if not isinstance(section, Mapping) or not isinstance(section.get("_target_"), str):
+            return None
+        return self.target(section["_target_"], path)
 
     def combination(self, model: Target, task: Target) -> None:
         """The architecture builds the network that the task asks for."""

@@ -3,17 +3,22 @@
 Shapes: B sequences, T tokens, N tokens of the stream.
 """
 
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lmexp.batch import IGNORE, PairBatch, TokenBatch
+from lmexp.batch import IGNORE, PairBatch, SegmentBatch, TokenBatch
 from lmexp.batch_plan import Spans, Starts
+from lmexp.masking import Ids
 from lmexp.pair_plan import Rows
-from lmexp.tokenizers import BOS_ID, PAD_ID
+from lmexp.segment_plan import Sequence
+from lmexp.tokenizers import BOS_ID, EOS_ID, PAD_ID
 
+Drawn = tuple[Sequence, np.random.Generator]
+Hides = Callable[[Ids, np.random.Generator], Ids]  # ids, changed in place -> labels
 Tokens = NDArray[Any]  # (N,) uint16 or uint32, a memory map
 
 
@@ -110,6 +115,55 @@ def collate_pairs(store: PairTokens, rows: Rows) -> PairBatch:
     target_ids[~target_mask] = PAD_ID
     labels[~target_mask] = IGNORE
     return PairBatch(*map(torch.from_numpy, (source_ids, source_mask, target_ids, labels)))
+
+
+def collate_segments(sequences: Iterable[Drawn], hides: Hides) -> SegmentBatch:
+    """Sequences of segments, some tokens hidden, padded on the right.
+
+    A model reads bos first eos, or bos first eos second eos. No sequence gives one of nothing,
+    labelled IGNORE throughout.
+
+    Args:
+        sequences: segments, and where all that is drawn for them comes from.
+        hides: replaces some of a sequence's ids in place; their labels.
+    """
+    rows = [_segmented(sequence, hides, draw) for sequence, draw in sequences]
+    if not rows:
+        nothing = _nothing(1)
+        absent = torch.full((1,), IGNORE)
+        return SegmentBatch(
+            nothing.input_ids,
+            nothing.attention_mask,
+            torch.zeros_like(nothing.input_ids),
+            nothing.labels,
+            absent,
+        )
+    ids, segments, labels, belongs = zip(*rows, strict=True)
+    lengths = np.array([len(own) for own in ids])
+    mask = np.arange(int(lengths.max())) < lengths[:, None]
+    padded = []
+    for parts, fill in ((ids, PAD_ID), (segments, 0), (labels, IGNORE)):
+        whole = np.full(mask.shape, fill, dtype=np.int64)
+        whole[mask] = np.concatenate(parts)
+        padded.append(torch.from_numpy(whole))
+    return SegmentBatch(
+        padded[0], torch.from_numpy(mask), padded[1], padded[2], torch.tensor(belongs)
+    )
+
+
+def _segmented(
+    sequence: Sequence, hides: Hides, draw: np.random.Generator
+) -> tuple[Ids, Ids, Ids, int]:
+    """Ids, segments, labels, and whether the segments belong together."""
+    ends = np.array([EOS_ID])
+    parts: list[Any] = [np.array([BOS_ID]), sequence.first, ends]
+    first = sum(map(len, parts))
+    if sequence.second is not None:
+        parts += [sequence.second, ends]
+    ids = np.concatenate(parts)
+    segments = (np.arange(len(ids)) >= first).astype(np.int64)
+    labels = hides(ids, draw)
+    return ids, segments, labels, IGNORE if sequence.belongs is None else int(sequence.belongs)
 
 
 def _padded(tokens: Tokens, starts: Starts, lengths: Starts) -> tuple[NDArray[Any], NDArray[Any]]:

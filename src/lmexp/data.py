@@ -1,15 +1,13 @@
 """Data modules: corpus + cleaning + tokenizer → token stores → plans of batches → loaders."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import lightning
 from annotated_types import Ge, Gt
 from torch.utils.data import DataLoader
 
-from lmexp import tokenizers
 from lmexp.batch import EvalBatch, TrainStep
 from lmexp.batch_plan import LanePlan, Plan, ScoringPlan, WindowPlan
 from lmexp.loaders import (
@@ -20,14 +18,10 @@ from lmexp.loaders import (
     eval_loader,
     train_loader,
 )
-from lmexp.networks.interface import Vocab
-from lmexp.overlap import cached_overlap
 from lmexp.packing import Piece, TokenStore, write_store
-from lmexp.preparation import Cleaning, Corpus, Preparation, Split, document_frame
+from lmexp.preparation import Cleaning, Corpus, Split, document_frame
+from lmexp.prepared_text import PreparedText
 from lmexp.tokenizers import Tokenizer
-
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
-COUNTS = ("tokens", "documents", "lines", "bytes", "chars", "unk", "dropped")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +61,7 @@ class EvalWindows:
         return context, stride
 
 
-class TextDataModule(lightning.LightningDataModule):
+class TextDataModule(PreparedText):
     """Text for a language model.
 
     Args:
@@ -92,7 +86,6 @@ class TextDataModule(lightning.LightningDataModule):
     """
 
     plan: Plan  # of the training split, once it is prepared
-    pin_memory = False  # set it for a GPU: copies of pageable memory wait for work under way
 
     def __init__(
         self,
@@ -111,60 +104,19 @@ class TextDataModule(lightning.LightningDataModule):
         micro_batches: Annotated[int, Gt(0)],
         evaluation: EvalWindows,
     ) -> None:
-        super().__init__()
-        self.corpus, self.cleaning, self.root = corpus, cleaning, root
-        self.tokenizer, self.lanes, self.document_mask = tokenizer, lanes, document_mask
+        super().__init__(corpus, tokenizer, cleaning, root)
+        self.lanes, self.document_mask = lanes, document_mask
         self.max_length = self.row_length = max_length
         self.rows = _rows_of_a_step(max_length, batch_size, batch_tokens, lanes, micro_batches)
         self.num_workers, self.seed, self.micro_batches = num_workers, seed, micro_batches
         self.evaluation = evaluation
         evaluation.resolve(max_length)  # refuses what does not go together
-        self._position = (0, 0)
-        self.data_hash = ""  # of the text as it is cleaned; known after prepare
-        self._stores: dict[Split, TokenStore] = {}
 
-    def prepare(
-        self,
-        *,
-        fit: bool = True,
-        splits: Sequence[Split] = SPLITS,
-        data_hash: str | None = None,
-        announce: Callable[[str], None] | None = None,
-    ) -> None:
-        """Fit the tokenizer and tokenise the splits, or find both in the cache.
-
-        Args:
-            fit: False keeps the tokenizer that was given (a checkpoint's).
-            splits: those that will be read.
-            data_hash: of the text that a run began with; None for a new run.
-            announce: told what takes long, every ten seconds.
-
-        Raises:
-            ValueError: a split has no text, the training split too little for one step, or the text
-                is another than data_hash says.
-        """
-        preparation = Preparation(self.corpus, self.cleaning, announce)
-        self.data_hash = preparation.data_hash
-        if data_hash not in (None, self.data_hash):
-            raise ValueError(
-                f"the text of {self.corpus.source} has changed since the run began: its hash is "
-                f"{self.data_hash[:12]}…, and was {str(data_hash)[:12]}…; bring the old text back, "
-                "or begin a new run without resume="
-            )
-        if fit:
-            self.tokenizer = preparation.tokenizer(self.tokenizer)
-        for split in splits:
-            self._stores[split] = preparation.store(split, self.tokenizer)
-        if "train" in splits:
-            num_tokens = self._stores["train"].num_tokens
-            cut = self.max_length, self.rows, self.micro_batches, self.seed
-            self.plan = (LanePlan if self.lanes else WindowPlan)(num_tokens, *cut)
-
-    @property
-    def vocab(self) -> Vocab:
-        """What networks have to know of the tokenizer."""
-        ids = tokenizers.PAD_ID, tokenizers.BOS_ID, tokenizers.EOS_ID, tokenizers.MASK_ID
-        return Vocab(self.tokenizer.vocab_size, *ids)
+    def plan_training(self) -> None:
+        """Shuffled windows, or lanes."""
+        num_tokens = self.store("train").num_tokens
+        cut = self.max_length, self.rows, self.micro_batches, self.seed
+        self.plan = (LanePlan if self.lanes else WindowPlan)(num_tokens, *cut)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -176,53 +128,21 @@ class TextDataModule(lightning.LightningDataModule):
         """Predicted tokens of a full step without document boundaries."""
         return self.rows * self.max_length
 
-    def store(self, split: Split) -> TokenStore:
-        """The tokens of a prepared split."""
-        return self._stores[split]
-
-    def start_at(self, position: tuple[int, int]) -> None:
-        """(epoch, step in it) where train_dataloader begins."""
-        self._position = position
-
     def train_dataloader(self) -> DataLoader[TrainStep]:
         """The steps of this rank from start_at on, epoch after epoch, without end."""
         steps = TrainSteps(
             self.store("train"), self.plan, current_rank(), document_mask=self.document_mask
         )
-        positions = Positions(self.steps_per_epoch, self._position)
+        positions = Positions(self.steps_per_epoch, self.position)
         return train_loader(
             steps, positions, num_workers=self.num_workers, pin_memory=self.pin_memory
         )
-
-    def val_dataloader(self) -> DataLoader[EvalBatch]:
-        """Every token of the validation split, scored once."""
-        return self.eval_dataloader("val")
-
-    def test_dataloader(self) -> DataLoader[EvalBatch]:
-        """Every token of the test split, scored once."""
-        return self.eval_dataloader("test")
 
     def eval_dataloader(self, split: Split) -> DataLoader[EvalBatch]:
         """Every token of a prepared split, scored once."""
         return scoring_loader(
             self.store(split), self.evaluation, self.max_length, pin_memory=self.pin_memory
         )
-
-    def facts(self) -> dict[str, Any]:
-        """What was read, for the record."""
-        facts: dict[str, Any] = {
-            "source": self.corpus.source,
-            "data_hash": self.data_hash,
-            "tokenizer_hash": self.tokenizer.hash(),
-            "vocab_size": self.tokenizer.vocab_size,
-        }
-        for split, store in self._stores.items():
-            facts[split] = {key: store.counts[key] for key in COUNTS}
-            if split != "train" and "train" in self._stores:
-                overlap = cached_overlap(store, self._stores["train"])
-                facts[split]["lines_in_train"] = overlap.lines
-                facts[split]["documents_in_train"] = overlap.documents
-        return facts
 
 
 def scoring_loader(

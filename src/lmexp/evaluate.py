@@ -1,7 +1,7 @@
 """Command `evaluate`: figures of a trained model over a split or a text of your own.
 
 What is scored, and how, depends on what the model reads: evaluate_windows scores language models,
-evaluate_pairs text-to-text models.
+evaluate_pairs text-to-text models, evaluate_segments masked language models.
 """
 
 import argparse
@@ -93,6 +93,11 @@ def main(args: argparse.Namespace) -> int:
 
         _refuse(args, OF_WINDOWS, f"{loaded.path} is of a text-to-text model")
         found = evaluate_pairs(loaded, args)
+    elif loaded.task.text_kind == "segments":
+        from lmexp.evaluate_segments import evaluate_segments
+
+        _refuse(args, (*OF_WINDOWS, *OF_PAIRS), f"{loaded.path} is of a masked language model")
+        found = evaluate_segments(loaded, args)
     else:
         from lmexp.evaluate_windows import evaluate_windows
 

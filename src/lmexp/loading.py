@@ -53,18 +53,38 @@ def find_checkpoint(path: str | Path) -> Path:
     return newest
 
 
+_KINDS = {
+    "text": "a language model: continue a text with lmexp generate {run}",
+    "pairs": "a text-to-text model: lmexp translate {run} puts out a line for every line of "
+    "standard input",
+    "segments": "a masked language model: lmexp fill {run} 'The [MASK] statement' finds the token",
+}
+
+
+def check_kind(loaded: Loaded, kind: str, run: str | Path) -> None:
+    """Refuse a model that a command can do nothing with.
+
+    Args:
+        loaded: the model.
+        kind: of text that the command needs one for.
+        run: as it was named.
+
+    Raises:
+        ValueError: it is of another kind, with the command for that.
+    """
+    if loaded.task.text_kind != kind:
+        other = _KINDS[loaded.task.text_kind].format(run=run)
+        raise ValueError(f"{loaded.path} is of {other}")
+
+
 def load_language_model(path: str | Path, allow_targets: Sequence[str] = ()) -> Loaded:
     """load(), of a run of a language model.
 
     Raises:
-        ValueError: the run is of a text-to-text model.
+        ValueError: the run is of another model.
     """
     loaded = load(path, allow_targets)
-    if loaded.task.text_kind != "text":
-        raise ValueError(
-            f"{loaded.path} is of a text-to-text model: lmexp translate {path} puts out a line for "
-            "every line of standard input"
-        )
+    check_kind(loaded, "text", path)
     return loaded
 
 

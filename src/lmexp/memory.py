@@ -53,7 +53,7 @@ def count_parameters(network: nn.Module) -> ParameterCount:
     total = sum(parameter.numel() for parameter in network.parameters())
     embedding = {
         id(parameter): parameter.numel()
-        for name, module in network.named_children()
+        for name, module in network.named_modules()
         if name.endswith("embed")  # tables of positions are inner
         for parameter in module.parameters()
     }

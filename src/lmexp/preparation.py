@@ -33,6 +33,10 @@ class Corpus(Protocol):
         """One continuous text, without ends of documents."""
         ...
 
+    def take_documents(self) -> None:
+        """Be no continuous text any more; only such a one is asked."""
+        ...
+
     @property
     def source(self) -> str:
         """Where the files were found."""

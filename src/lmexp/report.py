@@ -200,6 +200,12 @@ def next_commands(summary: Mapping[str, Any], folder: Path) -> list[str]:
     run = shlex.quote(str(folder))
     if summary.get("status") != "finished":
         return [f"python train.py resume={run}", f"python -m lmexp show {run}"]
+    if summary.get("text_kind") == "segments":
+        return [
+            f"python -m lmexp evaluate {run}",
+            f'python -m lmexp fill {run} "The [MASK] statement"',
+            f"python -m lmexp show {run}",
+        ]
     if summary.get("text_kind") == "pairs":
         return [
             f"python -m lmexp evaluate {run}",

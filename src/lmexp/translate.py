@@ -58,13 +58,10 @@ def add_search_arguments(parser: "argparse._ActionsContainer") -> None:
 def main(args: argparse.Namespace) -> int:
     """Runs `translate`: standard input to standard output; returns the exit status."""
     from lmexp.decoding.prepacked import prepack
-    from lmexp.loading import load
+    from lmexp.loading import check_kind, load
 
     loaded = load(args.run, allow_targets=args.allow_targets)
-    if loaded.task.text_kind != "pairs":
-        raise ValueError(
-            f"{loaded.path} is of a language model: continue a text with lmexp generate {args.run}"
-        )
+    check_kind(loaded, "pairs", args.run)
     evaluation = evaluation_asked_for(loaded, args)
     beam = _beam(evaluation, args.n_best)
     if args.to is not None:

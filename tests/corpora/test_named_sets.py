@@ -82,9 +82,10 @@ def test_a_data_file_is_about_the_whole_recipe_and_prefers_a_tokenizer(path):
     by_word = {"ptb", "reverse"}
     expected = "char" if path.stem in by_character else "word" if path.stem in by_word else "bpe"
     assert override == {"override /tokenizer": expected}
-    is_of_pairs = content["data"]["_target_"].endswith(".PairDataModule")
+    is_of_pairs = content["data"].get("_target_", "").endswith(".PairDataModule")
     of_pairs = [{"override /task": "translation"}, {"override /eval": "pairs"}]
     assert others == (of_pairs if is_of_pairs else [])  # text never chooses the task
+    assert is_of_pairs or "_target_" not in content["data"]  # which says what is read of it
 
 
 def test_multi30k_has_its_published_counts_and_every_file_a_checksum(data_folder):

@@ -1,5 +1,6 @@
 """One small architecture of every kind that the properties are tested on."""
 
+from lmexp.networks.bert import Bert
 from lmexp.networks.interface import Vocab
 from lmexp.networks.recurrent import Recurrent
 from lmexp.networks.transformer import Transformer
@@ -55,6 +56,19 @@ ARCHITECTURES = {
     "rnn": recurrent("rnn", variational=True),
 }
 
+
+def bert(**changes: object) -> Bert:
+    """The paper's options, small, with the given ones changed."""
+    sizes = {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_ff": 64}
+    kinds = {"activation": "gelu", "norm": "layer", "norm_first": False, "positions": "learned"}
+    return Bert(**(sizes | kinds | {"max_length": 64, "dropout": 0.0, "bias": True} | changes))
+
+
+ENCODERS = ARCHITECTURES | {
+    "bert": bert(),
+    "bert_modern": bert(activation="geglu", norm_first=True, positions="rotary", bias=False),
+    "gru_odd": recurrent("gru", d_model=33),
+}
 ENCODER_DECODERS = ARCHITECTURES | {
     "lstm_additive": recurrent("lstm", attention="additive"),
     "gru_additive": recurrent("gru", attention="additive", tied=False, d_model=33),

@@ -1,7 +1,8 @@
 """Text by split. A corpus knows no tokens and imports nothing of lmexp outside this package.
 
 A corpus of text has `pieces(split)`, which streams, and `is_stream`, true of one continuous text
-without ends of documents. A corpus of pairs has `pairs(split)`, which streams sources with their
+without ends of documents; such a one has `take_documents()` too, after which it is none any more,
+for tasks that need documents. A corpus of pairs has `pairs(split)`, which streams sources with the
 targets, `languages`, the codes of both sides, such as ("en", "zh"), None where unknown, and
 `is_tokenised`, true of text that is cut into words already.
 

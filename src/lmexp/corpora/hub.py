@@ -76,6 +76,10 @@ class Hub:
         self.counts: Counter[str] = Counter()
         self._loaded: Any = None
 
+    def take_documents(self) -> None:
+        """See the package; each row is one."""
+        self.is_stream = False
+
     @property
     def source(self) -> str:
         """The set, and how it is read."""

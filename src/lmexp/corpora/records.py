@@ -16,10 +16,11 @@ from lmexp.corpora.reading import (
     opened,
 )
 
-Document = Literal["file", "line", "blank_line", "split"]
+Document = Literal["file", "line", "blank_line", "article", "split"]
 
 NAME_THE_FIELD = "name the field with the text in data.corpus.text_field when you train"
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_TITLE = re.compile(r" = (?!=).*(?<!=) = \n?")  # of WikiText; headings within have more signs
 
 
 class Part(NamedTuple):
@@ -67,6 +68,8 @@ def _plain_parts(raw: Iterable[RawLine], document: Document) -> Iterator[Part]:
     for text, flaw in raw:
         if document == "blank_line" and is_blank and not text.isspace():
             begins = True  # blank lines belong to the document before them
+        if document == "article" and _TITLE.fullmatch(text):
+            begins = True
         yield Part(text, begins, len(text), text.encode() if document == "line" else None, flaw)
         begins = document == "line" and text.endswith("\n")
         is_blank = text.isspace()

@@ -37,11 +37,12 @@ class TextFiles:
         cut: tail: of each file the end, val before test; a document of a line or paragraph or
             record stays whole. documents: whole documents, by a hash of their content, so that
             equal ones fall into the same split.
-        document: file; line; blank_line: blank lines end it; split: the split is one continuous
-            text.
+        document: file; line; blank_line: blank lines end it; article: a title as of WikiText begins
+            it; split: the split is one continuous text.
         text_field: of a record; its value is a string, or a list of lines.
         on_invalid: what to do with a line that is not UTF-8: error, replace or drop; both
             are counted.
+        documents: what document= is to a task that needs some, where the text is continuous.
         folder: of a named set, in $LMEXP_DATA and in the cache.
         download: where a named set comes from: entries with file, url, sha256 and perhaps member.
         root: data.root: where the files are looked for first.
@@ -61,6 +62,7 @@ class TextFiles:
         document: Document,
         text_field: str,
         on_invalid: OnInvalid,
+        documents: Document | None = None,
         folder: str | None = None,
         download: Sequence[Mapping[str, str]] = (),
         root: str | None = None,
@@ -85,7 +87,7 @@ class TextFiles:
                 "data.corpus.cut=documents, but document=split makes one document of everything: "
                 "write data.corpus.cut=tail, or document=line, blank_line or file"
             )
-        self._cut, self._document = cut, document
+        self._cut, self._document, self._documents = cut, document, documents
         self._text_field = text_field
         self._on_invalid: OnInvalid = on_invalid
         self._folder, self._root = folder, root
@@ -98,6 +100,19 @@ class TextFiles:
     def is_stream(self) -> bool:
         """With document=split."""
         return self._document == "split"
+
+    def take_documents(self) -> None:
+        """See the package; a continuous text has those of documents=.
+
+        Raises:
+            ValueError: there is no such.
+        """
+        if self._documents is None:
+            raise ValueError(
+                "data.corpus.document=split makes one continuous text of everything, and this task "
+                "reads documents: write data.corpus.document=line, blank_line, article or file"
+            )
+        self._document = self._documents
 
     @property
     def source(self) -> str:

@@ -12,7 +12,8 @@ def flops_per_token(network: nn.Module, length: int) -> int:
     Embeddings are looked up, not multiplied: they count as part of a tied output layer only.
 
     Of an encoder-decoder the count is that of a target token and of a source token together, as
-    for each token of a target whose source is as long.
+    for each token of a target whose source is as long. Of a masked language model, which says its
+    `reads_per_label`, it is that of a hidden token and of all that are read for it.
 
     Args:
         network: any module; its linear and recurrent layers are counted, and attention: whatever
@@ -26,4 +27,7 @@ def flops_per_token(network: nn.Module, length: int) -> int:
         elif isinstance(module, nn.RNNBase):
             flops += 6 * sum(weight.numel() for weight in module.parameters() if weight.dim() == 2)
         flops += 3 * length * getattr(module, "pair_flops", 0)
+    reads = getattr(network, "reads_per_label", 1.0)
+    if reads > 1:  # the encoder sees them all, the heads those that have a label
+        flops += round((reads - 1) * flops_per_token(network.get_submodule("encoder"), length))
     return flops

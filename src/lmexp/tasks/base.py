@@ -12,6 +12,7 @@ from lmexp.ema import ParameterAverage
 from lmexp.networks.interface import State
 from lmexp.optimizers import fuse, parameter_groups, rescale_and_clip
 from lmexp.schedules import Schedule
+from lmexp.seeds import seed_torch
 from lmexp.tasks.accumulation import Accumulating
 from lmexp.tasks.guard import MOST_IN_A_ROW, Guard
 from lmexp.tasks.interface import NonFiniteError, Sample
@@ -57,6 +58,11 @@ class Task(Accumulating):
         self.left_out = ""  # why the guard left out the last step, if it did
         self._make_optimizer = optimizer
         self._rescale = 1.0
+
+    @property
+    def reads_per_label(self) -> float:
+        """Tokens that are read for each that is predicted."""
+        return float(getattr(self.network, "reads_per_label", 1.0))
 
     def wants_sample(self, data: Any) -> bool:
         """Whether sample() is to be called while the network is trained."""
@@ -168,6 +174,32 @@ class Task(Accumulating):
         self.gradient_norm = rescale_and_clip(gradients, self._rescale, self.clip_norm, *whose)
         if not math.isfinite(self.gradient_norm) and self.trainer.scaler is None:
             raise NonFiniteError(f"the gradient of step {self.steps_done} is not finite")
+
+    def on_validation_start(self) -> None:
+        """Begin a validation, with randomness that is a function of the step."""
+        seed_torch(self.seed, self.steps_done)
+        self.put_average_in()
+        self.begin_validation()
+
+    def begin_validation(self) -> None:
+        """Forget what the last one has added up."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is validated")
+
+    def on_validation_epoch_end(self) -> None:
+        """The callbacks have seen the average; training goes on with the weights."""
+        self.put_weights_back()
+
+    def on_test_start(self) -> None:
+        """As a validation."""
+        self.on_validation_start()
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """As of a validation."""
+        self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """As of a validation."""
+        self.on_validation_epoch_end()
 
     def put_average_in(self) -> None:
         """Validate the average, where there is one; until put_weights_back."""

@@ -18,7 +18,6 @@ from lmexp.metrics import language_model_figures
 from lmexp.networks.interface import CarryingDecoder, Decoder, State, Vocab
 from lmexp.ranks import Ranks
 from lmexp.schedules import Schedule
-from lmexp.seeds import seed_torch
 from lmexp.tasks.base import MakeOptimizer, Task
 from lmexp.tasks.interface import Sample, Sums
 
@@ -196,10 +195,8 @@ class CausalLM(Task):
             left -= len(ids) + 1  # the end of the text is a token too
         return Sample("\n\n".join(texts), {})
 
-    def on_validation_start(self) -> None:
-        """Begin the sums of this validation, with randomness that is a function of the step."""
-        seed_torch(self.seed, self.steps_done)
-        self.put_average_in()
+    def begin_validation(self) -> None:
+        """With sums of nothing, and no state."""
         self._validation = EvalSums(0.0, 0, 0)
         self._carried_eval: State | None = None
 
@@ -207,14 +204,6 @@ class CausalLM(Task):
         """Add one batch to the sums of this validation."""
         sums, self._carried_eval = self._scored(step, self._carried_eval)
         self._validation = self._validation.plus(sums)
-
-    def on_validation_epoch_end(self) -> None:
-        """The callbacks have seen the average; training goes on with the weights."""
-        self.put_weights_back()
-
-    on_test_start = on_validation_start
-    test_step = validation_step
-    on_test_epoch_end = on_validation_epoch_end
 
     def validated(self, store: ScoredText) -> dict[str, float]:
         """Figures of the validation or test that has just ended; every rank has to ask."""

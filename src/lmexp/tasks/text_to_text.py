@@ -19,7 +19,6 @@ from lmexp.losses import NllSum, projected_nll
 from lmexp.metrics import language_model_figures
 from lmexp.networks.interface import EncoderDecoder, State, Vocab
 from lmexp.schedules import Schedule
-from lmexp.seeds import seed_torch
 from lmexp.tasks.base import MakeOptimizer, Task
 from lmexp.tasks.causal_lm import EvalSums, ScoredText
 from lmexp.tasks.interface import Interrupted, Sample, Sums
@@ -191,10 +190,8 @@ class TextToText(Task):
             next(text for text in same if text is not None) for same in zip(*everyone, strict=True)
         ]
 
-    def on_validation_start(self) -> None:
-        """Begin the sums of this validation, with randomness that is a function of the step."""
-        seed_torch(self.seed, self.steps_done)
-        self.put_average_in()
+    def begin_validation(self) -> None:
+        """With sums of nothing."""
         self._validation = EvalSums(0.0, 0, 0)
 
     @torch.no_grad()
@@ -213,14 +210,6 @@ class TextToText(Task):
     def _plain_sums(self, batch: PairBatch) -> Tensor:
         batch = PairBatch(*(part.to(self.device) for part in batch))
         return self._nll(batch, counts_hits=True).scored()
-
-    def on_validation_epoch_end(self) -> None:
-        """The callbacks have seen the average; training goes on with the weights."""
-        self.put_weights_back()
-
-    on_test_start = on_validation_start
-    test_step = validation_step
-    on_test_epoch_end = on_validation_epoch_end
 
     def validated(self, store: ScoredText) -> dict[str, float]:
         """Figures of the validation or test that has just ended, of the targets; of all ranks."""

@@ -1,0 +1,216 @@
+"""The data module of segments: documents → chunks → sequences of which some tokens are hidden."""
+
+import dataclasses
+from functools import partial
+from typing import Annotated, Any, ClassVar
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lmexp.batch import SegmentBatch, TrainStep
+from lmexp.batch_plan import deal
+from lmexp.collate import collate_segments
+from lmexp.loaders import Positions, Rank, current_rank, eval_loader, train_loader
+from lmexp.masking import Masking, WordEdges
+from lmexp.pair_plan import BucketPlan, Lengths, PairScoringPlan, Rows
+from lmexp.preparation import Cleaning, Corpus, Split
+from lmexp.prepared_text import PreparedText
+from lmexp.segment_plan import OF_EVALUATION, Pairs, Segments, cut
+from lmexp.tokenizers import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalSegments:
+    """How masked language models are evaluated.
+
+    The same tokens are hidden in every validation of every run.
+
+    Args:
+        batch_size: sequences scored at once; changes no figure.
+        pseudo_sequences: of the test split, of which every token is predicted from all others
+            (Salazar et al. 2020, section 2.1): those that come first; 0 for none.
+    """
+
+    text_kind: ClassVar[str] = "segments"
+
+    batch_size: Annotated[int, Gt(0)]
+    pseudo_sequences: Annotated[int, Ge(0)]
+
+
+class SegmentDataModule(PreparedText):
+    """Documents for a masked language model.
+
+    Args:
+        corpus: of text.
+        tokenizer: fitted by prepare on the training split.
+        cleaning: applied to every split.
+        max_length: tokens of a sequence, the reserved ids at its ends included.
+        batch_size: sequences of an optimizer step, over all micro-batches and ranks.
+        batch_tokens: the same in tokens, padding included; exactly one of the two is given.
+        mask_rate: see Masking.
+        whole_words: see Masking.
+        pairs: see Segments.
+        num_workers: processes that read batches.
+        root: where the corpus was looked for first.
+        seed: of the order and of all draws.
+        micro_batches: parts of a step.
+        evaluation: of validation and test.
+
+    Raises:
+        ValueError: the text is not cut into documents.
+    """
+
+    text_kind: ClassVar[str] = "segments"
+
+    plan: BucketPlan  # of the training split, once it is prepared
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        tokenizer: Tokenizer,
+        cleaning: Cleaning,
+        *,
+        max_length: Annotated[int, Gt(4)],
+        batch_size: Annotated[int, Gt(0)] | None,
+        batch_tokens: Annotated[int, Gt(0)] | None,
+        mask_rate: Annotated[float, Gt(0), Lt(1)],
+        whole_words: bool,
+        pairs: Pairs | None,
+        num_workers: Annotated[int, Ge(0)],
+        root: str | None,
+        seed: Annotated[int, Ge(0)],
+        micro_batches: Annotated[int, Gt(0)],
+        evaluation: EvalSegments,
+    ) -> None:
+        if corpus.is_stream:
+            corpus.take_documents()
+        super().__init__(corpus, tokenizer, cleaning, root)
+        self.max_length, self.pairs = max_length, pairs
+        self.batch_size, self.batch_tokens = batch_size, batch_tokens
+        self.masking = Masking(mask_rate, whole_words)
+        self.num_workers, self.seed, self.micro_batches = num_workers, seed, micro_batches
+        self.evaluation = evaluation
+        self._readers: dict[Split, Reader] = {}
+
+    def plan_training(self) -> None:
+        """Sequences of similar lengths side by side."""
+        self.plan = BucketPlan(
+            self.reader("train").lengths,
+            batch_size=self.batch_size,
+            batch_tokens=self.batch_tokens,
+            micro_batches=self.micro_batches,
+            seed=self.seed,
+        )
+
+    def reader(self, split: Split) -> "Reader":
+        """The sequences of a prepared split."""
+        if split not in self._readers:
+            store, seed = self.store(split), self.seed if split == "train" else 0
+            reserved = 2 + (self.pairs is not None)
+            chunks, dropped = cut(
+                store, self.max_length - reserved, has_ends=True, least=reserved - 1
+            )
+            if dropped:
+                store.counts["dropped"]["documents of a token or none"] = dropped
+            edges = WordEdges.of(self.tokenizer)
+            segments = Segments(store, chunks, edges, self.pairs, seed)
+            hides = partial(
+                self.masking.hide, edges=edges, num_reserved=len(self.tokenizer.reserved)
+            )
+            lengths = chunks.lengths + reserved
+            self._readers[split] = Reader(segments, hides, Lengths(lengths, lengths))
+        return self._readers[split]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch; the same in every one."""
+        return self.plan.steps_per_epoch
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Hidden tokens of a step, on average over an epoch."""
+        lengths = self.reader("train").lengths.source
+        return max(1, round(self.masking.rate * float(lengths.sum()) / self.steps_per_epoch))
+
+    @property
+    def row_length(self) -> int:
+        """Tokens of a sequence, on average."""
+        return max(1, round(float(self.reader("train").lengths.source.mean())))
+
+    def train_dataloader(self) -> DataLoader[TrainStep]:
+        """The steps of this rank from start_at on, epoch after epoch, without end."""
+        steps = SegmentSteps(self.reader("train"), self.plan, current_rank())
+        positions = Positions(self.steps_per_epoch, self.position)
+        return train_loader(
+            steps, positions, num_workers=self.num_workers, pin_memory=self.pin_memory
+        )
+
+    def eval_dataloader(self, split: Split) -> DataLoader[SegmentBatch]:
+        """Every sequence of a prepared split once, the same tokens hidden each time."""
+        reader = self.reader(split)
+        batches = PairScoringPlan(reader.lengths, self.evaluation.batch_size).batches()
+        return eval_loader(
+            SegmentBatches(reader, deal(batches, *current_rank())), pin_memory=self.pin_memory
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """What was read, for the record."""
+        facts = super().facts()
+        if "train" in self._stores:
+            facts["padding"] = round(self.plan.padding(), 4)
+            facts["padding_of_random_batches"] = round(self.plan.random_padding(), 4)
+        return facts
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """The sequences of a split, of any epoch."""
+
+    segments: Segments
+    hides: Any  # partial of Masking.hide
+    lengths: Lengths  # of the sequences, as a model reads them; both sides are one
+
+    def batch(self, rows: Rows, epoch: int) -> SegmentBatch:
+        """Some sequences as they are drawn in an epoch."""
+        draws = ((row, self.segments.generator(epoch, row)) for row in rows.tolist())
+        return collate_segments(
+            ((self.segments.sequence(row, draw), draw) for row, draw in draws),
+            lambda ids, draw: self.hides(ids, draw=draw),
+        )
+
+    @property
+    def num_sequences(self) -> int:
+        """Of an epoch."""
+        return len(self.lengths.source)
+
+    def whole(self, row: int) -> Tensor:
+        """(T,) the ordinary ids of a sequence, none of them hidden, as one segment."""
+        return torch.from_numpy(self.segments.chunk(row))
+
+
+class SegmentSteps(Dataset[TrainStep]):
+    """The step at a position of the plan, as one rank reads it."""
+
+    def __init__(self, reader: Reader, plan: BucketPlan, rank: Rank) -> None:
+        self._reader, self._plan, self._rank = reader, plan, rank
+
+    def __getitem__(self, position: tuple[int, int]) -> TrainStep:
+        epoch, step = position
+        parts = deal(self._plan.step(epoch, step), *self._rank)
+        batches = [self._reader.batch(rows, epoch) for rows in parts]
+        return TrainStep(batches, epoch, step, carries=False)
+
+
+class SegmentBatches(Dataset[SegmentBatch]):
+    """Batches of an evaluation."""
+
+    def __init__(self, reader: Reader, batches: list[Rows]) -> None:
+        self._reader, self._batches = reader, batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> SegmentBatch:
+        return self._reader.batch(self._batches[index], OF_EVALUATION)

@@ -1,0 +1,282 @@
+"""Masked language modelling, with or without pairs of segments (Devlin et al. 2019, section 3.1).
+
+Shapes: B sequences, T tokens, N hidden tokens, D model width, V vocabulary.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor, nn
+
+from lmexp.batch import IGNORE, SegmentBatch
+from lmexp.losses import NllSum, projected_nll
+from lmexp.networks.interface import Encoder, State, Vocab
+from lmexp.ranks import Ranks
+from lmexp.schedules import Schedule
+from lmexp.tasks.base import MakeOptimizer, Task
+from lmexp.tasks.interface import Sums
+
+
+class BuildsEncoder(Protocol):
+    """An architecture that can be asked for an encoder."""
+
+    def encoder(self, vocab: Vocab) -> Any:
+        """A network that meets networks.interface.Encoder."""
+        ...
+
+
+class MaskedNetwork(nn.Module):
+    """An encoder with a head that restores tokens and, perhaps, one that judges pairs.
+
+    Args:
+        encoder: as networks.interface.Encoder; its embedding is the output layer's matrix too.
+        has_pairs: whether there is a pooler and a pair head (Devlin et al. 2019, figure 1).
+        reads_per_label: tokens that are read for each that is hidden, on average.
+    """
+
+    def __init__(self, encoder: Any, *, has_pairs: bool, reads_per_label: float) -> None:
+        super().__init__()
+        self.reads_per_label = reads_per_label
+        d_model: int = encoder.d_model
+        self.encoder = encoder
+        self.transform = nn.Linear(d_model, d_model)
+        self.transform_norm = nn.LayerNorm(d_model)
+        self.output = nn.Linear(d_model, encoder.embed.num_embeddings)
+        self.pooler = nn.Linear(d_model, d_model) if has_pairs else None
+        self.pair = nn.Linear(d_model, 2) if has_pairs else None
+        std = 0.02 * math.sqrt(768 / d_model)  # as networks.attention.initialise
+        for layer in (self.transform, self.output, self.pooler, self.pair):
+            if layer is not None:
+                nn.init.normal_(layer.weight, std=std)
+                nn.init.zeros_(layer.bias)
+        self.output.weight = encoder.embed.weight  # tied, last: it keeps its own first values
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens in a sequence, at most; None: any number."""
+        length: int | None = getattr(self.encoder, "max_length", None)
+        return length
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, segment_ids: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, T) each -> (B, T, V) logits of tokens, and (B, 2) of pairs: apart, together."""
+        hidden = self.hidden(input_ids, attention_mask, segment_ids)
+        return self.output(self.restored(hidden)), self.judged(hidden)
+
+    def hidden(
+        self, input_ids: Tensor, attention_mask: Tensor, segment_ids: Tensor | None = None
+    ) -> Tensor:
+        """(B, T) each -> (B, T, D), what the heads read."""
+        hidden: Tensor = self.encoder(input_ids, attention_mask, segment_ids)
+        return hidden
+
+    def restored(self, hidden: Tensor) -> Tensor:
+        """(..., D) -> (..., D), what the output layer reads."""
+        normed: Tensor = self.transform_norm(F.gelu(self.transform(hidden)))
+        return normed
+
+    def judged(self, hidden: Tensor) -> Tensor | None:
+        """(B, T, D) -> (B, 2) logits, from the first token; None without a pair head."""
+        if self.pooler is None or self.pair is None:
+            return None
+        logits: Tensor = self.pair(torch.tanh(self.pooler(hidden[:, 0])))
+        return logits
+
+
+class MaskedSums(NamedTuple):
+    """What an evaluation adds up."""
+
+    nll: float = 0.0  # nats, of hidden tokens
+    tokens: int = 0
+    correct: int = 0
+    pair_nll: float = 0.0  # nats
+    pairs: int = 0
+    correct_pairs: int = 0
+
+    def plus(self, batch: Tensor) -> "MaskedSums":
+        """With one more batch's (6,) sums; the totals are float64 and whole numbers."""
+        return _sums([mine + other for mine, other in zip(self, batch.tolist(), strict=True)])
+
+    def over(self, ranks: Ranks) -> "MaskedSums":
+        """The sums of all ranks."""
+        return _sums(ranks.total(*self))
+
+    def figures(self) -> dict[str, float]:
+        """Loss and accuracy of hidden tokens, and of pairs where there are some."""
+        if not self.tokens:
+            raise ValueError("no token was scored: the text is empty")
+        figures = {
+            "loss": self.nll / self.tokens,
+            "accuracy": self.correct / self.tokens,
+            "tokens": float(self.tokens),
+        }
+        if self.pairs:
+            figures["pair_loss"] = self.pair_nll / self.pairs
+            figures["pair_accuracy"] = self.correct_pairs / self.pairs
+        return figures
+
+
+def _sums(values: list[float]) -> MaskedSums:
+    nll, tokens, correct, pair_nll, pairs, correct_pairs = values
+    return MaskedSums(nll, int(tokens), int(correct), pair_nll, int(pairs), int(correct_pairs))
+
+
+class MaskedLM(Task):
+    """Hidden tokens from all others, and whether two segments belong together.
+
+    Args:
+        architecture: asked for its encoder.
+        vocab: of the tokenizer.
+        optimizer: see Task.
+        schedule: see Task.
+        seed: see Task.
+        has_pairs: whether sequences have two segments.
+        mask_rate: of the tokens, those that are hidden.
+        pair_weight: of the loss of pairs beside that of tokens. Both are means, of pairs one in
+            which each counts as much as the tokens that are hidden in it: the paper's where all
+            sequences are equally long.
+        clip_norm: see Task.
+        ema_decay: see Task.
+    """
+
+    network_kind = "encoder"
+    text_kind = "segments"
+
+    def __init__(
+        self,
+        architecture: BuildsEncoder,
+        vocab: Vocab,
+        optimizer: MakeOptimizer | None = None,
+        schedule: Schedule | None = None,
+        *,
+        seed: int = 0,
+        has_pairs: bool = True,
+        mask_rate: float = 0.15,
+        pair_weight: Annotated[float, Ge(0)],
+        clip_norm: Annotated[float, Gt(0)] | None,
+        ema_decay: Annotated[float, Gt(0), Lt(1)] | None,
+    ) -> None:
+        encoder = architecture.encoder(vocab)
+        if not isinstance(encoder, Encoder) or not isinstance(encoder, nn.Module):
+            raise TypeError(
+                f"{type(encoder).__name__}, which {type(architecture).__name__}.encoder() built, "
+                "is no encoder: it needs forward(), `d_model` and `embed`, an nn.Embedding"
+            )
+        network = MaskedNetwork(encoder, has_pairs=has_pairs, reads_per_label=1 / mask_rate)
+        super().__init__(
+            network, optimizer, schedule, seed=seed, clip_norm=clip_norm, ema_decay=ema_decay
+        )
+        self.vocab = vocab
+        self.pair_weight = pair_weight
+
+    @property
+    def masked(self) -> Any:
+        """The network; nn.Module's own typing would take its methods for tensors."""
+        return self.network
+
+    def sums(self, batch: SegmentBatch, carried: State | None) -> tuple[Sums, State | None]:
+        """Sums over the hidden tokens of one micro-batch; nothing is carried."""
+        hidden = self.masked.hidden(batch.input_ids, batch.attention_mask, batch.segment_ids)
+        nll = self._nll(hidden, batch.labels)
+        objective = nll.nll
+        judged = self.masked.judged(hidden)
+        if judged is not None:
+            tokens = (batch.labels != IGNORE).sum(dim=1)
+            objective = objective + self.pair_weight * (tokens * _pair_nll(judged, batch)).sum()
+        return Sums(objective, nll.plain, nll.count), None
+
+    def _nll(self, hidden: Tensor, labels: Tensor, *, counts_hits: bool = False) -> NllSum:
+        is_hidden = labels != IGNORE
+        restored = self.masked.restored(hidden[is_hidden])  # (N, D): of them alone
+        output = self.masked.output
+        return projected_nll(
+            restored[None],
+            output.weight,
+            labels[is_hidden][None],
+            bias=output.bias,
+            counts_hits=counts_hits,
+        )
+
+    def begin_validation(self) -> None:
+        """With sums of nothing."""
+        self._validation = MaskedSums()
+
+    @torch.no_grad()
+    def validation_step(self, batch: SegmentBatch, batch_idx: int) -> None:
+        """Add one batch to the sums of this validation."""
+        self._validation = self._validation.plus(self._scored(batch))
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[SegmentBatch]) -> MaskedSums:
+        """Sums over an evaluation loader: every sequence once, in float64."""
+        total = MaskedSums()
+        for batch in batches:
+            total = total.plus(self._scored(batch))
+        return total
+
+    def _scored(self, batch: SegmentBatch) -> Tensor:
+        """(6,) float32, as MaskedSums."""
+        batch = SegmentBatch(*(part.to(self.device) for part in batch))
+        hidden = self.masked.hidden(batch.input_ids, batch.attention_mask, batch.segment_ids)
+        tokens = self._nll(hidden, batch.labels, counts_hits=True).scored()
+        judged = self.masked.judged(hidden)
+        if judged is None:
+            return torch.cat([tokens, tokens.new_zeros(3)])
+        is_pair = batch.belongs != IGNORE
+        hits = (judged.argmax(dim=-1) == batch.belongs) & is_pair
+        pairs = [_pair_nll(judged, batch).sum(), is_pair.sum().float(), hits.sum().float()]
+        return torch.cat([tokens, torch.stack(pairs)])
+
+    def validated(self, store: Any) -> dict[str, float]:
+        """Figures of the validation or test that has just ended; every rank has to ask."""
+        return self._validation.over(self.ranks).figures()
+
+    @torch.no_grad()
+    def scores(self, data: Any, split: str) -> dict[str, float | str]:
+        """Pseudo-perplexity: exp of the mean over all tokens, each predicted from all others.
+
+        Salazar et al. 2020, section 2.1.
+        """
+        reader, count = data.reader(split), data.evaluation.pseudo_sequences
+        rows = range(min(count, reader.num_sequences))
+        nll, tokens = 0.0, 0
+        self.network.eval()
+        for row in rows[self.ranks.number :: self.ranks.world_size]:
+            for batch in one_at_a_time(reader.whole(row), self.vocab, data.evaluation.batch_size):
+                sums = self._scored(batch).tolist()
+                nll, tokens = nll + sums[0], tokens + int(sums[1])
+        total, count = self.ranks.total(nll, tokens)
+        return {"pseudo_perplexity": math.exp(total / count)} if count else {}
+
+
+def _pair_nll(judged: Tensor, batch: SegmentBatch) -> Tensor:
+    """(B, 2) logits -> (B,) float32, 0 where there is no second segment."""
+    return F.cross_entropy(judged.float(), batch.belongs, ignore_index=IGNORE, reduction="none")
+
+
+def one_at_a_time(ids: Tensor, vocab: Vocab, batch_size: int) -> Iterator[SegmentBatch]:
+    """A sequence (T,) without reserved ids, once for each token, which is hidden then.
+
+    Yields:
+        Batches of at most batch_size rows of T + 2 tokens.
+    """
+    ends = ids.new_tensor([vocab.bos_id]), ids.new_tensor([vocab.eos_id])
+    whole = torch.cat([ends[0], ids, ends[1]])
+    for places in torch.split(torch.arange(1, len(whole) - 1), batch_size):
+        rows = torch.arange(len(places))
+        input_ids, labels = whole.repeat(len(places), 1), whole.new_full((1,), IGNORE)
+        labels = labels.repeat(len(places), len(whole))
+        labels[rows, places] = whole[places]
+        input_ids[rows, places] = vocab.mask_id
+        yield SegmentBatch(
+            input_ids,
+            torch.ones_like(input_ids, dtype=torch.bool),
+            torch.zeros_like(input_ids),
+            labels,
+            labels.new_full((len(places),), IGNORE),
+        )
