@@ -56,7 +56,7 @@ def module(file, document="line", documents=None, **changes):
         "root": None,
         "seed": 0,
         "micro_batches": 2,
-        "evaluation": EvalSegments(batch_size=5, pseudo_sequences=3),
+        "evaluation": EvalSegments(batch_size=5, sample_sequences=2, pseudo_sequences=3),
     } | changes
     tokenizer = Words(vocab_size=None, min_count=1)
     return SegmentDataModule(corpus, tokenizer, CLEANING, **options)
@@ -159,6 +159,13 @@ def test_a_continuous_text_is_read_by_the_documents_that_its_file_names(tmp_path
     data = prepared(tmp_path, document="split", documents="line")
 
     assert data.store("train").num_documents > 1
+
+
+def test_one_document_has_no_other_to_take_a_segment_from(tmp_path):
+    data = module(write(tmp_path), document="file")
+
+    with pytest.raises(ValueError, match=r"text is one: write data\.corpus\.document=line or"):
+        data.prepare(splits=("train", "val"))
 
 
 def test_a_continuous_text_without_documents_is_refused(tmp_path):

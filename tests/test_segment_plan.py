@@ -142,9 +142,10 @@ def test_draws_are_a_function_of_epoch_and_number_alone():
     assert any(len(one.first) != len(sequence.first) for one in other)
 
 
-def test_one_document_has_no_other_to_take_a_segment_from():
-    with pytest.raises(ValueError, match=r"the text is one: write data\.corpus\.document=line"):
-        drawn("next_sentence", lengths=[500])
+def test_where_there_is_no_other_document_segments_belong_together():
+    _, found = drawn("next_sentence", lengths=[500])
+
+    assert all(sequence.belongs for _, sequence in found)
 
 
 def test_chunks_are_parallel_arrays():

@@ -4,6 +4,7 @@ import dataclasses
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor
@@ -29,6 +30,8 @@ class EvalSegments:
 
     Args:
         batch_size: sequences scored at once; changes no figure.
+        sample_sequences: of the validation split, of which samples during training show what is
+            put in the place of hidden tokens; 0 for none.
         pseudo_sequences: of the test split, of which every token is predicted from all others
             (Salazar et al. 2020, section 2.1): those that come first; 0 for none.
     """
@@ -36,6 +39,7 @@ class EvalSegments:
     text_kind: ClassVar[str] = "segments"
 
     batch_size: Annotated[int, Gt(0)]
+    sample_sequences: Annotated[int, Ge(0)]
     pseudo_sequences: Annotated[int, Ge(0)]
 
 
@@ -95,7 +99,17 @@ class SegmentDataModule(PreparedText):
         self._readers: dict[Split, Reader] = {}
 
     def plan_training(self) -> None:
-        """Sequences of similar lengths side by side."""
+        """Sequences of similar lengths side by side.
+
+        Raises:
+            ValueError: no document is there to take another segment from.
+        """
+        if self.pairs == "next_sentence" and self.store("train").num_documents < 2:
+            raise ValueError(
+                "data.pairs=next_sentence takes half of the second segments from another document, "
+                "and the training text is one: write data.corpus.document=line or blank_line, or "
+                "data.pairs=sentence_order or null"
+            )
         self.plan = BucketPlan(
             self.reader("train").lengths,
             batch_size=self.batch_size,
@@ -179,6 +193,10 @@ class Reader:
             ((self.segments.sequence(row, draw), draw) for row, draw in draws),
             lambda ids, draw: self.hides(ids, draw=draw),
         )
+
+    def first(self, count: int) -> SegmentBatch:
+        """The first sequences of the evaluation."""
+        return self.batch(np.arange(min(count, self.num_sequences)), OF_EVALUATION)
 
     @property
     def num_sequences(self) -> int:

@@ -72,7 +72,8 @@ class Segments:
 
     Nothing but their content tells whether two segments belong together: in either case the first
     is the beginning of a chunk, the second the end of one, about as long a chunk, that begins with
-    a word; and their lengths are those of the two parts of the first one's chunk.
+    a word; and their lengths are those of the two parts of the first one's chunk. Where no other
+    document has such an end, they belong together.
 
     Args:
         store: of the tokens.
@@ -82,9 +83,6 @@ class Segments:
             2019, section 3.1); sentence_order: half of the pairs are swapped (Lan et al. 2020,
             section 3.1); None: there is one segment, the whole chunk.
         seed: of the draws.
-
-    Raises:
-        ValueError: there is no other document.
     """
 
     def __init__(
@@ -94,12 +92,6 @@ class Segments:
         self._pairs, self._seed = pairs, seed
         self._by_length = np.argsort(chunks.lengths, kind="stable")
         self._sorted_lengths = chunks.lengths[self._by_length]
-        if pairs == "next_sentence" and len(np.unique(chunks.documents)) < 2:
-            raise ValueError(
-                "task.pairs=next_sentence takes half of the second segments from another document, "
-                "and the text is one: write data.corpus.document=line or blank_line, or "
-                "task.pairs=sentence_order or null"
-            )
 
     def generator(self, epoch: int, number: int) -> np.random.Generator:
         """Where all that is drawn of a sequence in an epoch comes from."""

@@ -24,10 +24,19 @@ class Kind(NamedTuple):
     overrides: tuple[str, ...]
 
 
+SEGMENTS = [part for part in TEXT if not part.startswith("task.")]
 CAUSAL_LM, TEXT_TO_TEXT = "lmexp.tasks.causal_lm:CausalLM", "lmexp.tasks.text_to_text:TextToText"
 KINDS = {
     "lstm": Kind(CAUSAL_LM, ("model=lstm", *TEXT, "data.batch_size=8")),
     "transformer": Kind(CAUSAL_LM, ("model=transformer", *TRANSFORMER, *TEXT, "data.batch_size=8")),
+    "masked lm": Kind(
+        "lmexp.tasks.masked_lm:MaskedLM",
+        (
+            *("model=bert", "model.num_heads=2", "model.d_ff=32", *SEGMENTS, "data.batch_size=28"),
+            *("data.max_length=24", "eval.pseudo_sequences=4"),
+            "model.bias=false",  # keys' has a gradient of zero, whose rounding Adam makes steps of
+        ),
+    ),
     "translation lstm": Kind(TEXT_TO_TEXT, ("model=lstm", *PAIRS)),
     "translation transformer": Kind(TEXT_TO_TEXT, ("model=transformer", *TRANSFORMER, *PAIRS)),
 }

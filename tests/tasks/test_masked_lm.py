@@ -83,7 +83,7 @@ def test_without_pairs_there_is_no_head_and_no_figure_of_them():
 
     assert not any("pair" in name or "pooler" in name for name, _ in model.named_parameters())
     assert sums.objective.item() == pytest.approx(sums.nll.item())
-    assert model.evaluate([alone]).figures().keys() == {"loss", "accuracy", "tokens"}
+    assert model.evaluate([alone]).figures().keys() == {"loss", "perplexity", "accuracy", "tokens"}
 
 
 def test_a_batch_of_nothing_adds_nothing_and_has_gradients_of_zero():
@@ -103,6 +103,7 @@ def test_sums_add_up():
 
     assert total.plus(torch.tensor([2.0, 1, 1, 1.5, 2, 2])).figures() == {
         "loss": 2.0,
+        "perplexity": math.exp(2.0),
         "accuracy": 0.5,
         "tokens": 4.0,
         "pair_loss": 0.5,

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from lmexp.batch import IGNORE, SegmentBatch
 from lmexp.losses import NllSum, projected_nll
+from lmexp.metrics import LARGEST_EXPONENT
 from lmexp.networks.interface import Encoder, State, Vocab
 from lmexp.ranks import Ranks
 from lmexp.schedules import Schedule
 from lmexp.tasks.base import MakeOptimizer, Task
-from lmexp.tasks.interface import Sums
+from lmexp.tasks.interface import Sample, Sums
 
 
 class BuildsEncoder(Protocol):
@@ -110,8 +111,10 @@ class MaskedSums(NamedTuple):
         """Loss and accuracy of hidden tokens, and of pairs where there are some."""
         if not self.tokens:
             raise ValueError("no token was scored: the text is empty")
+        loss = self.nll / self.tokens
         figures = {
-            "loss": self.nll / self.tokens,
+            "loss": loss,
+            "perplexity": math.exp(loss) if loss < LARGEST_EXPONENT else math.inf,
             "accuracy": self.correct / self.tokens,
             "tokens": float(self.tokens),
         }
@@ -201,6 +204,29 @@ class MaskedLM(Task):
             bias=output.bias,
             counts_hits=counts_hits,
         )
+
+    def wants_sample(self, data: Any) -> bool:
+        """With eval.sample_sequences."""
+        return bool(data.evaluation.sample_sequences > 0)
+
+    @torch.no_grad()
+    def sample(self, data: Any) -> Sample:
+        """The first sequences of the validation split: [what is hidden -> what is put there]."""
+        batch = data.reader("val").first(data.evaluation.sample_sequences)
+        device = SegmentBatch(*(part.to(self.device) for part in batch))
+        self.network.eval()
+        hidden = self.masked.hidden(device.input_ids, device.attention_mask, device.segment_ids)
+        restored = self.masked.restored(hidden[device.labels != IGNORE])
+        best = iter(self.masked.output(restored).argmax(dim=-1).tolist())
+        decode = data.tokenizer.decode
+        rows = []
+        for ids, mask, labels in zip(*batch[:2], batch.labels, strict=True):
+            text = ""
+            for number, label in zip(ids[mask].tolist(), labels[mask].tolist(), strict=True):
+                own = f"[{decode([label])} -> {decode([next(best)])}]" if label != IGNORE else None
+                text += decode([number]) if own is None else own
+            rows.append(text)
+        return Sample("\n\n".join(rows), {})
 
     def begin_validation(self) -> None:
         """With sums of nothing."""
