@@ -81,8 +81,16 @@ def check(
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("who", WHO)
-@pytest.mark.parametrize("kind", ["lstm", "translation transformer"])
+@pytest.mark.parametrize(
+    ("kind", "who"),
+    [
+        *(("lstm", who) for who in WHO),
+        ("translation transformer", "rank 1"),
+        pytest.param("translation transformer", "rank 0", marks=pytest.mark.slow),
+        pytest.param("translation transformer", "both", marks=pytest.mark.slow),
+        pytest.param("translation transformer", "the launcher", marks=pytest.mark.slow),
+    ],
+)
 def test_sigterm_saves_once_ends_all_and_the_run_goes_on(
     kind, who, moment, server, text, whole, tmp_path
 ):

@@ -20,6 +20,7 @@ from lmexp.ranks import Ranks
 from lmexp.schedules import Schedule
 from lmexp.tasks.base import MakeOptimizer, Task
 from lmexp.tasks.interface import Sample, Sums
+from lmexp.tasks.masked_network import MaskedNetwork
 
 
 class BuildsEncoder(Protocol):
@@ -28,65 +29,6 @@ class BuildsEncoder(Protocol):
     def encoder(self, vocab: Vocab) -> Any:
         """A network that meets networks.interface.Encoder."""
         ...
-
-
-class MaskedNetwork(nn.Module):
-    """An encoder with a head that restores tokens and, perhaps, one that judges pairs.
-
-    Args:
-        encoder: as networks.interface.Encoder; its embedding is the output layer's matrix too.
-        has_pairs: whether there is a pooler and a pair head (Devlin et al. 2019, figure 1).
-        reads_per_label: tokens that are read for each that is hidden, on average.
-    """
-
-    def __init__(self, encoder: Any, *, has_pairs: bool, reads_per_label: float) -> None:
-        super().__init__()
-        self.reads_per_label = reads_per_label
-        d_model: int = encoder.d_model
-        self.encoder = encoder
-        self.transform = nn.Linear(d_model, d_model)
-        self.transform_norm = nn.LayerNorm(d_model)
-        self.output = nn.Linear(d_model, encoder.embed.num_embeddings)
-        self.pooler = nn.Linear(d_model, d_model) if has_pairs else None
-        self.pair = nn.Linear(d_model, 2) if has_pairs else None
-        std = 0.02 * math.sqrt(768 / d_model)  # as networks.attention.initialise
-        for layer in (self.transform, self.output, self.pooler, self.pair):
-            if layer is not None:
-                nn.init.normal_(layer.weight, std=std)
-                nn.init.zeros_(layer.bias)
-        self.output.weight = encoder.embed.weight  # tied, last: it keeps its own first values
-
-    @property
-    def max_length(self) -> int | None:
-        """Tokens in a sequence, at most; None: any number."""
-        length: int | None = getattr(self.encoder, "max_length", None)
-        return length
-
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, segment_ids: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """(B, T) each -> (B, T, V) logits of tokens, and (B, 2) of pairs: apart, together."""
-        hidden = self.hidden(input_ids, attention_mask, segment_ids)
-        return self.output(self.restored(hidden)), self.judged(hidden)
-
-    def hidden(
-        self, input_ids: Tensor, attention_mask: Tensor, segment_ids: Tensor | None = None
-    ) -> Tensor:
-        """(B, T) each -> (B, T, D), what the heads read."""
-        hidden: Tensor = self.encoder(input_ids, attention_mask, segment_ids)
-        return hidden
-
-    def restored(self, hidden: Tensor) -> Tensor:
-        """(..., D) -> (..., D), what the output layer reads."""
-        normed: Tensor = self.transform_norm(F.gelu(self.transform(hidden)))
-        return normed
-
-    def judged(self, hidden: Tensor) -> Tensor | None:
-        """(B, T, D) -> (B, 2) logits, from the first token; None without a pair head."""
-        if self.pooler is None or self.pair is None:
-            return None
-        logits: Tensor = self.pair(torch.tanh(self.pooler(hidden[:, 0])))
-        return logits
 
 
 class MaskedSums(NamedTuple):
