@@ -125,3 +125,16 @@ def test_the_network_is_the_one_that_was_trained(run):
 
     assert tokens.shape == (1, 5, network.encoder.embed.num_embeddings)
     assert judged is None
+
+
+def test_plan_says_what_a_step_hides(run, tmp_path, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text((" ".join(WORDS) + "\n") * 200)
+    own = ["model=bert", "data=text", f"data.files={text}", "data.corpus.document=line"]
+
+    assert main(["plan", *own, "tokenizer=word", "data.max_length=16", "--find-lr"]) == 0
+
+    said = capsys.readouterr().out
+    assert "16 sequences at most" in said
+    assert "hidden tokens on average" in said
+    assert "try optimizer.lr=" in said

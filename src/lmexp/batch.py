@@ -3,10 +3,12 @@
 Shapes: B sequences, T tokens (of a target, where there is one), S source tokens.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+
+Batch = TypeVar("Batch")
 
 IGNORE = -100  # the label of a position where there is nothing to predict; torch's default
 
@@ -55,12 +57,7 @@ class EvalBatch(NamedTuple):
     carries: bool  # whether recurrent state goes on from the batch before
 
 
-def move(batch: TokenBatch, device: torch.device) -> TokenBatch:
+def move(batch: Batch, device: torch.device) -> Batch:
     """The batch on a device."""
-    ids = batch.document_ids
-    return TokenBatch(
-        batch.input_ids.to(device),
-        batch.attention_mask.to(device),
-        batch.labels.to(device),
-        ids.to(device) if ids is not None else None,
-    )
+    parts = (part if part is None else part.to(device) for part in batch)  # type: ignore[attr-defined]
+    return type(batch)(*parts)

@@ -93,7 +93,7 @@ def _network_facts(recipe: Recipe, network: Any, data: Any, reads_data: bool) ->
     count = count_parameters(network)
     flops = flops_per_token(network, data.max_length)
     passes = f"forward and backward, at {data.max_length} tokens"
-    if _has_pairs(data):
+    if _kind(data) == "pairs":
         passes += ", of source and target"
     if not reads_data and not _size_is_known(recipe):
         flops -= flops_per_token(network.output, data.max_length)
@@ -111,12 +111,12 @@ def _network_facts(recipe: Recipe, network: Any, data: Any, reads_data: bool) ->
     }
 
 
-def _has_pairs(data: Any) -> bool:
-    return getattr(data, "text_kind", "text") == "pairs"
+def _kind(data: Any) -> str:
+    return str(getattr(data, "text_kind", "text"))  # a module of the user's own may not say it
 
 
 def _vocabulary_text(data: Any) -> str:
-    if not _has_pairs(data):
+    if _kind(data) != "pairs":
         return f"{data.vocab.size:,} ids"
     source, target = data.vocab.source.size, data.vocab.target.size
     return f"{source:,} ids" if data.joint else f"{source:,} ids of sources, {target:,} of targets"
@@ -126,7 +126,7 @@ def _data_facts(data: Any, total_steps: int) -> dict[str, Any]:
     facts = data.facts()
     tokens = {split: facts[split]["tokens"] for split in data.corpus.splits}
     cut = f"in {data.micro_batches} micro-batches, " if data.micro_batches > 1 else ""
-    if _has_pairs(data):
+    if _kind(data) == "pairs":
         tokens = {
             split: f"{facts[split]['pairs']:,} pairs, {facts[split]['source_tokens']:,} source and "
             f"{facts[split]['tokens']:,} target tokens"
@@ -136,6 +136,13 @@ def _data_facts(data: Any, total_steps: int) -> dict[str, Any]:
         step = (
             f"{budget} at most, {cut}{data.tokens_per_step:,} of targets on average; padding "
             f"{facts['padding']:.1%}, in random batches {facts['padding_of_random_batches']:.1%}"
+        )
+    elif _kind(data) == "segments":
+        budget = data.batch_size or f"{data.batch_tokens:,} tokens of"
+        step = (
+            f"{budget} sequences at most, {cut}{data.tokens_per_step:,} hidden tokens on average; "
+            f"padding {facts['padding']:.1%}, in random batches "
+            f"{facts['padding_of_random_batches']:.1%}"
         )
     else:
         step = (
@@ -208,7 +215,7 @@ def _memory_facts(
 
 def _token_bytes(data: Any) -> int:
     stores = [data.store(split) for split in data.corpus.splits]
-    if _has_pairs(data):
+    if _kind(data) == "pairs":
         return sum(store.source.nbytes + store.target.nbytes for store in stores)
     return sum(store.tokens.nbytes for store in stores)
 

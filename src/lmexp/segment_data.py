@@ -97,6 +97,7 @@ class SegmentDataModule(PreparedText):
         self.num_workers, self.seed, self.micro_batches = num_workers, seed, micro_batches
         self.evaluation = evaluation
         self._readers: dict[Split, Reader] = {}
+        self._edges: WordEdges | None = None
 
     def plan_training(self) -> None:
         """Sequences of similar lengths side by side.
@@ -128,10 +129,11 @@ class SegmentDataModule(PreparedText):
             )
             if dropped:
                 store.counts["dropped"]["documents of a token or none"] = dropped
-            edges = WordEdges.of(self.tokenizer)
-            segments = Segments(store, chunks, edges, self.pairs, seed)
+            if self._edges is None:  # a look at every type of the vocabulary
+                self._edges = WordEdges.of(self.tokenizer)
+            segments = Segments(store, chunks, self._edges, self.pairs, seed)
             hides = partial(
-                self.masking.hide, edges=edges, num_reserved=len(self.tokenizer.reserved)
+                self.masking.hide, edges=self._edges, num_reserved=len(self.tokenizer.reserved)
             )
             lengths = chunks.lengths + reserved
             self._readers[split] = Reader(segments, hides, Lengths(lengths, lengths))

@@ -106,6 +106,7 @@ def _end_together(ranks: Ranks, signals: Signals) -> None:
     A signal is obeyed at once: nothing is left to be saved.
     """
     signals.waits_for_step = False
+    signals.received = None  # what came has been obeyed, or came too late
     if ranks.is_first:
         ranks.arrive("the end")
     ranks.wait("the end", count=1)

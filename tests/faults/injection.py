@@ -49,17 +49,11 @@ def send_signal(moment: str, name: str, to: str = "self", stamp: str = os.devnul
 
 def spoil(moment: str) -> None:
     """The N-th loss that a task computes is NaN."""
-    import torch
-
-    def act(method, args, kwargs):
-        sums, state = method(*args, **kwargs)
-        return sums._replace(objective=sums.objective * torch.nan, nll=sums.nll * torch.nan), state
-
-    _at(moment, act)
+    leap(moment, float("nan"))
 
 
 def leap(moment: str, factor: float) -> None:
-    """The N-th loss that a task computes is so many times what it is, and so is its gradient."""
+    """The N-th loss that a task computes, and its gradient, are so many times what they are."""
 
     def act(method, args, kwargs):
         sums, state = method(*args, **kwargs)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
-from lmexp.batch import IGNORE, SegmentBatch
+from lmexp.batch import IGNORE, SegmentBatch, move
 from lmexp.losses import NllSum, projected_nll
 from lmexp.metrics import LARGEST_EXPONENT
 from lmexp.networks.interface import Encoder, State, Vocab
@@ -155,7 +155,7 @@ class MaskedLM(Task):
     def sample(self, data: Any) -> Sample:
         """The first sequences of the validation split: [what is hidden -> what is put there]."""
         batch = data.reader("val").first(data.evaluation.sample_sequences)
-        device = SegmentBatch(*(part.to(self.device) for part in batch))
+        device = move(batch, self.device)
         self.network.eval()
         hidden = self.masked.hidden(device.input_ids, device.attention_mask, device.segment_ids)
         restored = self.masked.restored(hidden[device.labels != IGNORE])
@@ -189,7 +189,7 @@ class MaskedLM(Task):
 
     def _scored(self, batch: SegmentBatch) -> Tensor:
         """(6,) float32, as MaskedSums."""
-        batch = SegmentBatch(*(part.to(self.device) for part in batch))
+        batch = move(batch, self.device)
         hidden = self.masked.hidden(batch.input_ids, batch.attention_mask, batch.segment_ids)
         tokens = self._nll(hidden, batch.labels, counts_hits=True).scored()
         judged = self.masked.judged(hidden)
