@@ -6,7 +6,11 @@ for tasks that need documents. A corpus of pairs has `pairs(split)`, which strea
 targets, `languages`, the codes of both sides, such as ("en", "zh"), None where unknown, and
 `is_tokenised`, true of text that is cut into words already.
 
-Both have `splits`, those that there are; `counts`, what the last reading dropped or replaced, by
+A corpus with labels has one of `tagged(split)`, `labelled(split)` and `questions(split)`, which
+stream what piece.py calls so; and `joins_words`, true of `tagged` words that stand without a space
+between them, as Chinese characters do.
+
+All have `splits`, those that there are; `counts`, what the last reading dropped or replaced, by
 reason; `fingerprint()`, a hash of all that decides the text; `source`, where the text was found.
 Constructors take `root`, the folder of data.root or None, from the code.
 """

@@ -35,3 +35,38 @@ class PairWithTests(NamedTuple):
     target: str
     references: tuple[str, ...]
     tests: tuple[str, ...]  # Python to run after the program
+
+
+class Tagged(NamedTuple):
+    """Words of a sentence, each with a tag.
+
+    Tags are IOB2 whatever the files have: O, B-TYPE where an entity begins, I-TYPE within it
+    (Tjong Kim Sang & Veenstra 1999).
+    """
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]  # as many
+
+
+class Labelled(NamedTuple):
+    """A text or two, and what is said of them."""
+
+    text: str
+    second: str | None
+    labels: tuple[str, ...]  # one; any number, none included, where several may hold
+
+
+class Answer(NamedTuple):
+    """A part of a context."""
+
+    text: str
+    start: int  # characters of the context before it
+
+
+class Question(NamedTuple):
+    """A question about a context, with the answers that count as right."""
+
+    id: str
+    question: str
+    context: str
+    answers: tuple[Answer, ...]  # none where the context does not answer it
