@@ -9,6 +9,7 @@ from lmexp.targets import build
 
 CONF = Path(__file__).parents[2] / "conf"
 SPLITS = ("train", "val", "test")
+TASKS = {"TaggedFiles": "token_labels"}  # of corpora with labels
 
 
 def load(name):
@@ -81,6 +82,12 @@ def test_a_data_file_is_about_the_whole_recipe_and_prefers_a_tokenizer(path):
     by_character = {"shakespeare", "chinese_poetry", "dates"}
     by_word = {"ptb", "reverse"}
     expected = "char" if path.stem in by_character else "word" if path.stem in by_word else "bpe"
+    corpus = content["data"]["corpus"]["_target_"].split(".")[-1]
+    if corpus in TASKS:
+        assert override in ({"override /tokenizer": "word"}, {"override /tokenizer": "char"})
+        assert others == [{"override /task": TASKS[corpus]}]
+        assert "_target_" not in content["data"]  # the task says what is read of it
+        return
     assert override == {"override /tokenizer": expected}
     is_of_pairs = content["data"].get("_target_", "").endswith(".PairDataModule")
     of_pairs = [{"override /task": "translation"}, {"override /eval": "pairs"}]

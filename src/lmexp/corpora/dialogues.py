@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Lt
 
-from lmexp.corpora.pair_files import Entry, Languages, Names, PairFiles, names_of_splits, worst
+from lmexp.corpora.pair_files import PAIR_KEYS, Languages, PairEntry, PairFiles
 from lmexp.corpora.piece import Pair, Split
 from lmexp.corpora.reading import INVALID, OnInvalid
+from lmexp.corpora.record_files import Entry, Names, names_of_splits, worst
 from lmexp.corpora.rows import Row, present, text_of
 from lmexp.corpora.splitting import Fractions
 
@@ -57,7 +58,7 @@ class Dialogues(PairFiles):
         download: Sequence[Mapping[str, str]] = (),
         root: str | None = None,
     ) -> None:
-        names = names_of_splits(files, val_files, test_files)
+        names = names_of_splits(files, val_files, test_files, PAIR_KEYS)
         fractions = Fractions(val_fraction, test_fraction)
         super().__init__(names, fractions, on_invalid, languages, folder, download, root)
         self._field, self._history = turns, history
@@ -65,7 +66,7 @@ class Dialogues(PairFiles):
     def _settings(self) -> Any:
         return [self._field, self._history]
 
-    def _read(self, split: Split) -> Iterator[Entry]:
+    def _read(self, split: Split) -> Iterator[PairEntry]:
         for row in self._rows(split):
             if row.flaw == INVALID:
                 yield Entry("", (), INVALID)

@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Lt
 
-from lmexp.corpora.pair_files import Entry, Languages, Names, PairFiles, names_of_splits, worst
+from lmexp.corpora.pair_files import PAIR_KEYS, Languages, PairEntry, PairFiles
 from lmexp.corpora.piece import Pair, PairWithTests, Split
 from lmexp.corpora.reading import INVALID, OnInvalid
+from lmexp.corpora.record_files import Entry, Names, names_of_splits, worst
 from lmexp.corpora.rows import has_any, texts
 from lmexp.corpora.splitting import Fractions
 
@@ -58,7 +59,7 @@ class RecordPairs(PairFiles):
         root: str | None = None,
         tests: str | list[str] | None = None,
     ) -> None:
-        names = names_of_splits(files, val_files, test_files)
+        names = names_of_splits(files, val_files, test_files, PAIR_KEYS)
         fractions = Fractions(val_fraction, test_fraction)
         super().__init__(names, fractions, on_invalid, languages, folder, download, root)
         self._source = _listed("data.source", source)
@@ -68,7 +69,7 @@ class RecordPairs(PairFiles):
     def _settings(self) -> Any:
         return [self._source, self._target, *([self._tests] if self._tests else [])]
 
-    def _read(self, split: Split) -> Iterator[Entry]:
+    def _read(self, split: Split) -> Iterator[PairEntry]:
         for row in self._rows(split):
             if row.flaw == INVALID:
                 yield Entry("", (), INVALID)

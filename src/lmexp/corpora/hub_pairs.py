@@ -10,8 +10,9 @@ from typing import Any
 
 from lmexp.corpora.download import Remote, fetch
 from lmexp.corpora.locate import Found, places_of
-from lmexp.corpora.pair_files import Entry
+from lmexp.corpora.pair_files import PairEntry
 from lmexp.corpora.piece import Pair
+from lmexp.corpora.record_files import Entry
 
 SPLITS = {"train": "train", "val": "validation"}  # their names there
 _FIELD = "translation"  # of a row: a record of texts by language
@@ -19,7 +20,7 @@ _ROWS = 1000  # in memory
 _TIMEOUT_SECONDS = 30
 
 
-def parquet_entries(paths: Sequence[Path], source: str, target: str) -> Iterator[Entry]:
+def parquet_entries(paths: Sequence[Path], source: str, target: str) -> Iterator[PairEntry]:
     """The pairs of files, one file after the other, a few rows in memory.
 
     Args:

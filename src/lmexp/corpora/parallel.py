@@ -7,9 +7,10 @@ from typing import Annotated, Any
 from annotated_types import Ge, Lt
 
 from lmexp.corpora.locate import Found
-from lmexp.corpora.pair_files import Entry, PairFiles, language_codes, worst
+from lmexp.corpora.pair_files import PairEntry, PairFiles, language_codes
 from lmexp.corpora.piece import Pair, Split
 from lmexp.corpora.reading import INVALID, OnInvalid, opened
+from lmexp.corpora.record_files import Entry, worst
 from lmexp.corpora.records import has_records
 from lmexp.corpora.rows import rows, texts, whole_lines
 from lmexp.corpora.splitting import Fractions
@@ -102,7 +103,7 @@ class ParallelFiles(PairFiles):
         except FileNotFoundError as error:
             raise FileNotFoundError(str(error).removeprefix("data.files=")) from error
 
-    def _read(self, split: Split) -> Iterator[Entry]:
+    def _read(self, split: Split) -> Iterator[PairEntry]:
         if not self._are_counted:
             for own in self._names:
                 check_lengths(self._sides(own))
@@ -124,7 +125,7 @@ class ParallelFiles(PairFiles):
                 )
         return [path for (path,) in self._paths(split)]
 
-    def _of_records(self, path: Path) -> Iterator[Entry]:
+    def _of_records(self, path: Path) -> Iterator[PairEntry]:
         names = [str(name) for name in self._fields or ()]
         for row in rows(path, self._on_invalid):
             if row.flaw == INVALID:
@@ -136,7 +137,7 @@ class ParallelFiles(PairFiles):
             flaw = worst([row.flaw, source.flaw, target.flaw])
             yield Entry(source.text, (Pair(source.text, target.text),), flaw)
 
-    def _of_columns(self, path: Path) -> Iterator[Entry]:
+    def _of_columns(self, path: Path) -> Iterator[PairEntry]:
         source, target = (int(number) for number in self._fields or ())
         for number, (line, flaw) in enumerate(whole_lines(path, self._on_invalid), start=1):
             cells = line.split("\t")
@@ -152,7 +153,7 @@ class ParallelFiles(PairFiles):
                 yield Entry(cells[source], (Pair(cells[source], cells[target]),), flaw)
 
 
-def aligned(paths: Sequence[Path], on_invalid: OnInvalid) -> Iterator[Entry]:
+def aligned(paths: Sequence[Path], on_invalid: OnInvalid) -> Iterator[PairEntry]:
     """Line n of each file: of the source, of the target, and of further references."""
     for sides in zip(*(whole_lines(path, on_invalid) for path in paths), strict=True):
         source, target, *references = (side.text for side in sides)

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ _CHUNK = 1 << 20
 _PACKED_CHUNK = 1 << 14  # a thousand times that when unpacked, at worst
 _BIG = 1 << 24  # bytes; the scan of a larger file is kept in the cache
 _BOM = b"\xef\xbb\xbf"
+_DAMAGES = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError, zipfile.BadZipFile)
+PACKINGS = (".gz", ".zst", ".zip")  # endings of names that `opened` decompresses
 INVALID = "invalid UTF-8"
 REPLACED = "replaced invalid UTF-8"
 
@@ -41,10 +44,11 @@ class RawLine(NamedTuple):
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """The content of a file, decompressed where its name ends in .gz or .zst.
+    """The content of a file, decompressed where its name ends in .gz, .zst or .zip.
 
     Raises:
-        ValueError: inside the block, where the compressed data end early or are damaged.
+        ValueError: inside the block, where the compressed data end early or are damaged; or a .zip
+            holds another number of files than one.
     """
     try:
         with contextlib.ExitStack() as stack:
@@ -53,11 +57,25 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
                 file = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=file)))
             elif path.suffix == ".zst":
                 file = stack.enter_context(io.BufferedReader(_ZstdReader(file), _CHUNK))
+            elif path.suffix == ".zip":
+                archive = stack.enter_context(zipfile.ZipFile(file))
+                file = stack.enter_context(archive.open(_only_member(archive, path)))
             yield file
-    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+    except _DAMAGES as error:
         raise ValueError(
             f"{path} is no whole {path.suffix} file ({error}): copy or download it again"
         ) from error
+
+
+def _only_member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    if len(members) != 1:
+        names = ", ".join(member.filename for member in members[:3]) or "none"
+        raise ValueError(
+            f"{path} holds {len(members)} files ({names}): a .zip has to hold one; unpack it, and "
+            "name the file that is meant"
+        )
+    return members[0]
 
 
 class _ZstdReader(io.RawIOBase):
@@ -96,7 +114,7 @@ def lines(path: Path, on_invalid: OnInvalid) -> Iterator[RawLine]:
     r"""The lines of a UTF-8 file, each with its "\n"; a byte order mark at the start is left out.
 
     Args:
-        path: plain, .gz or .zst.
+        path: plain, .gz, .zst or .zip.
         on_invalid: what to do with a line that is not UTF-8: raise, replace bytes by U+FFFD, drop.
 
     Raises:
@@ -121,7 +139,7 @@ def lines(path: Path, on_invalid: OnInvalid) -> Iterator[RawLine]:
 def _not_utf8(path: Path, number: int, start: int, error: UnicodeDecodeError) -> str:
     byte = error.object[error.start]
     encoding = "UTF-16" if start + error.start == 0 and byte in (0xFE, 0xFF) else "LATIN1"
-    packed = " of the decompressed text" if path.suffix in (".gz", ".zst") else ""
+    packed = " of the decompressed text" if path.suffix in PACKINGS else ""
     return (
         f"{path} is not UTF-8: byte 0x{byte:02X} at offset {start + error.start}{packed}, in line "
         f"{number}; convert it (iconv -f {encoding} -t UTF-8 …), or train with "

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from lmexp.corpora.reading import (
     INVALID,
+    PACKINGS,
     REPLACED,
     OnInvalid,
     RawLine,
@@ -48,7 +49,7 @@ def has_records(path: Path) -> bool:
 
 
 def _kind(path: Path) -> str:
-    return (path.with_suffix("") if path.suffix in (".gz", ".zst") else path).suffix
+    return (path.with_suffix("") if path.suffix in PACKINGS else path).suffix
 
 
 def parts(path: Path, document: Document, text_field: str, on_invalid: OnInvalid) -> Iterator[Part]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmexp.corpora.reading import INVALID, REPLACED, OnInvalid, RawLine, lines, opened
+from lmexp.corpora.reading import INVALID, PACKINGS, REPLACED, OnInvalid, RawLine, lines, opened
 
 _CELL_CHARS = 1 << 24  # of a .csv; more is a quote that was never closed
 
@@ -26,7 +26,7 @@ class Row(NamedTuple):
 
 def kind(path: Path) -> str:
     """The ending of a file's name, without that of its compression."""
-    return (path.with_suffix("") if path.suffix in (".gz", ".zst") else path).suffix
+    return (path.with_suffix("") if path.suffix in PACKINGS else path).suffix
 
 
 def whole_lines(path: Path, on_invalid: OnInvalid) -> Iterator[RawLine]:

@@ -8,7 +8,7 @@ from lmexp.corpora import hub_pairs
 from lmexp.corpora.layouts import Fitting, Layout, check_layouts, fitting
 from lmexp.corpora.locate import Found
 from lmexp.corpora.official_sets import check_official, official_files, official_pairs
-from lmexp.corpora.pair_files import Entry, PairFiles, language_codes
+from lmexp.corpora.pair_files import PairEntry, PairFiles, language_codes
 from lmexp.corpora.parallel import aligned, check_lengths
 from lmexp.corpora.piece import Split
 from lmexp.corpora.reading import OnInvalid
@@ -97,7 +97,7 @@ class WMT(PairFiles):
     def _paths(self, split: Split) -> list[list[Path]]:
         return [self._files().paths[split]]
 
-    def _read(self, split: Split) -> Iterator[Entry]:
+    def _read(self, split: Split) -> Iterator[PairEntry]:
         (paths,) = self._paths(split)
         if paths[0].suffix == ".parquet":
             return hub_pairs.parquet_entries(paths, *self._codes)

@@ -1,0 +1,123 @@
+"""The sets with labels that conf/data names, read from $LMEXP_DATA, against published counts."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lmexp.label_scores import token_report
+from lmexp.targets import build
+
+CONF = Path(__file__).parents[2] / "conf"
+SPLITS = ("train", "val", "test")
+
+
+def load(name, **changes):
+    section = yaml.safe_load((CONF / "data" / f"{name}.yaml").read_text("utf-8"))["data"]
+    return build(section["corpus"] | changes, root=None)
+
+
+def tags_of(sentences):
+    return Counter(tag for sentence in sentences for tag in sentence.tags)
+
+
+def begins(sentences):
+    return {tag[2:]: n for tag, n in tags_of(sentences).items() if tag.startswith("B-")}
+
+
+def test_conll2003_has_its_published_counts(data_folder):
+    data_folder("conll2003")
+    corpus = load("conll2003")
+
+    found = {split: list(corpus.tagged(split)) for split in SPLITS}
+
+    assert [len(found[split]) for split in SPLITS] == [14_041, 3_250, 3_453]
+    words = [sum(len(sentence.words) for sentence in found[split]) for split in SPLITS]
+    assert words == [203_621, 51_362, 46_435]
+    assert corpus.counts == {"-DOCSTART- line": 231}
+    assert not corpus.joins_words
+
+
+def test_the_supports_of_conll2003_are_those_of_the_table(data_folder):
+    data_folder("conll2003")
+    gold = [sentence.tags for sentence in load("conll2003").tagged("test")]
+
+    report = token_report(gold, [["O"] * len(tags) for tags in gold])
+
+    assert {tag: row.support for tag, row in report.rows.items()} == {
+        "B-LOC": 1668,
+        "I-LOC": 257,
+        "B-MISC": 702,
+        "I-MISC": 216,
+        "B-ORG": 1661,
+        "I-ORG": 835,
+        "B-PER": 1617,
+        "I-PER": 1156,
+        "O": 38323,
+    }
+    micro = report.averages["micro avg"]
+    assert micro == pytest.approx((38323 / 46435, 38323 / 46435, 38323 / 46435, 46435))
+
+
+def test_resume_ner_has_its_counts_and_four_repaired_tags(data_folder):
+    data_folder("ner_zh_resume")
+    corpus = load("resume_ner")
+
+    found = {split: list(corpus.tagged(split)) for split in ("val", "test", "train")}
+
+    assert [len(found[split]) for split in SPLITS] == [3_821, 463, 477]
+    assert corpus.counts == {"repaired tag": 4}
+    assert corpus.joins_words
+    assert begins(found["test"]) == {
+        "CONT": 28,
+        "EDU": 112,
+        "LOC": 6,
+        "NAME": 112,
+        "ORG": 553,
+        "PRO": 33,
+        "RACE": 14,
+        "TITLE": 772,
+    }
+
+
+def test_the_val_and_test_of_msra_ner_have_the_published_entities(data_folder):
+    data_folder("ner_zh_msra")
+    corpus = load("msra_ner")
+
+    found = {split: list(corpus.tagged(split)) for split in ("val", "test")}
+
+    assert [len(found[split]) for split in ("val", "test")] == [4_636, 4_365]
+    assert begins(found["val"]) == {"PER": 1510, "LOC": 1657, "ORG": 1090}
+    assert begins(found["test"]) == {"PER": 1973, "LOC": 2877, "ORG": 1331}
+
+
+def test_no_sentence_of_msra_ner_is_trained_on_and_tested(data_folder):
+    data_folder("ner_zh_msra")
+    corpus = load("msra_ner")
+
+    others = {sentence.words for split in ("val", "test") for sentence in corpus.tagged(split)}
+    trained = [sentence.words for sentence in corpus.tagged("train")]
+
+    assert not others & set(trained)
+    assert len(trained) + corpus.counts["also in val or test"] == 55_289
+    assert corpus.counts == {"also in val or test": 7_031, "repaired tag": 17}
+
+
+@pytest.mark.parametrize("name", ["conll2003", "resume_ner", "msra_ner"])
+def test_every_file_of_a_set_with_labels_can_be_downloaded(name):
+    corpus = yaml.safe_load((CONF / "data" / f"{name}.yaml").read_text("utf-8"))["data"]["corpus"]
+
+    assert [entry["file"] for entry in corpus["download"]] == [corpus[split] for split in SPLITS]
+    assert all(len(entry["sha256"]) == 64 for entry in corpus["download"])
+
+
+def test_words_of_the_users_own_are_read_by_labelled_tokens(tmp_path):
+    lines = "".join(f"w{number} B-X\n\n" for number in range(200))
+    (tmp_path / "a.txt").write_text(lines)
+    corpus = load("labelled_tokens", train=str(tmp_path / "a.txt"))
+
+    sizes = [len(list(corpus.tagged(split))) for split in SPLITS]
+
+    assert sum(sizes) == 200
+    assert sizes == pytest.approx([160, 20, 20], abs=12)

@@ -1,0 +1,71 @@
+"""Every scheme of tags is read into IOB2, and what it forbids is found."""
+
+import pytest
+
+from lmexp.corpora.schemes import to_iob2
+
+TEXT = ["O", "O", "B", "I", "I", "O", "B", "B", "I", "O", "B", "B"]
+TYPES = ["-", "-", "X", "X", "X", "-", "X", "X", "X", "-", "Y", "X"]
+IOB2 = [tag if tag == "O" else f"{tag}-{type_}" for tag, type_ in zip(TEXT, TYPES, strict=True)]
+WRITTEN = {
+    "bio": IOB2,
+    "iob1": ["O", "O", "I-X", "I-X", "I-X", "O", "I-X", "B-X", "I-X", "O", "I-Y", "I-X"],
+    "bioes": ["O", "O", "B-X", "I-X", "E-X", "O", "S-X", "B-X", "E-X", "O", "S-Y", "S-X"],
+    "bmes": ["O", "O", "B-X", "M-X", "E-X", "O", "S-X", "B-X", "E-X", "O", "S-Y", "S-X"],
+}
+
+
+def read(tags, scheme):
+    return list(to_iob2(tags.split() if isinstance(tags, str) else tags, scheme))
+
+
+@pytest.mark.parametrize("scheme", WRITTEN)
+def test_every_scheme_says_the_same_entities(scheme):
+    found = read(WRITTEN[scheme], scheme)
+
+    assert [tag.tag for tag in found] == IOB2
+    assert all(tag.wrong is None for tag in found)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tags", "place", "wrong", "repaired"),
+    [
+        ("bio", "I-X O", 0, "nothing of type X stands before it", "B-X O"),
+        ("bio", "B-X I-Y", 1, "nothing of type Y stands before it", "B-X B-Y"),
+        ("iob1", "O B-X", 1, "only straight after an entity of the same type", "O B-X"),
+        ("iob1", "I-Y B-X", 1, "only straight after an entity of the same type", "B-Y B-X"),
+        ("bioes", "O E-X", 1, "no B-X or I-X stands before it", "O B-X"),
+        ("bioes", "I-X E-X", 0, "no B-X or I-X stands before it", "B-X I-X"),
+        ("bioes", "B-X O", 0, "no I-X or E-X follows it", "B-X O"),
+        ("bioes", "B-X I-X", 1, "no I-X or E-X follows it", "B-X I-X"),
+        ("bmes", "B-X S-X", 0, "no M-X or E-X follows it", "B-X B-X"),
+        ("bmes", "S-X E-X", 1, "no B-X or M-X stands before it", "B-X B-X"),
+        ("bmes", "B-X E-X E-X", 2, "no B-X or M-X stands before it", "B-X I-X B-X"),
+    ],
+)
+def test_what_a_scheme_forbids_is_found_and_repaired(scheme, tags, place, wrong, repaired):
+    found = read(tags, scheme)
+
+    assert [number for number, tag in enumerate(found) if tag.wrong] == [place]
+    assert wrong in found[place].wrong
+    assert [tag.tag for tag in found] == repaired.split()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tag", "message"),
+    [
+        ("bio", "E-X", "no tag of scheme bio: write O, B-TYPE, I-TYPE, or data.scheme=bioes"),
+        ("bmes", "I-X", "no tag of scheme bmes: .*, or data.scheme=bio, which has I-TYPE"),
+        ("bio", "B", "'B' is no tag of scheme bio: write O, B-TYPE, I-TYPE$"),
+        ("bio", "BI-X", "'BI-X' is no tag"),
+        ("bio", "", "'' is no tag"),
+        ("iob1", "B_X", "'B_X' is no tag"),
+    ],
+)
+def test_what_is_no_tag_at_all_is_an_error(scheme, tag, message):
+    with pytest.raises(ValueError, match=message):
+        read(["O", tag], scheme)
+
+
+def test_a_type_may_have_hyphens():
+    assert [tag.tag for tag in read("B-a-b E-a-b", "bioes")] == ["B-a-b", "I-a-b"]
