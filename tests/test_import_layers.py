@@ -58,6 +58,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "collate": {"packing", "batch_plan", "masking", "pair_plan", "segment_plan", "tokenizers"},
     "text_scores": set(),
     "label_scores": set(),
+    "answer_scores": set(),
     "execution": set(),
     "execution_child": set(),
     "decoding": {"decoding", "networks", "tokenizers"},

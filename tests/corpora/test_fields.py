@@ -42,6 +42,12 @@ def test_two_fields_of_a_record_are_a_pair(suffix, tmp_path):
     assert read(tmp_path, source="summary", target="text")[0] == ("long", "a long one", ())
 
 
+def test_a_json_that_holds_no_list_has_a_record_a_line(tmp_path):
+    (tmp_path / "a.json").write_text("\n" + "\n".join(map(json.dumps, RECORDS)))
+
+    assert [source for source, *_ in read(tmp_path)] == ["a long one", "b\nc"]
+
+
 def test_a_tsv_has_names_on_top_and_knows_no_quotes(tmp_path):
     (tmp_path / "a.tsv").write_text('\ufeffid\ttext\tsummary\n1\t"a\tb"\n\n2\t\tc,\u2028d\n')
 
@@ -197,7 +203,11 @@ def test_a_row_that_is_not_utf8_is_dropped(name, tmp_path):
         ("a.txt", "a", r"a\.txt: its name does not say how .*\.jsonl, \.ndjson, \.json, \.tsv or"),
         ("a.jsonl", "", r"a\.jsonl has no pairs: name files with text"),
         ("a.tsv", "text\tsummary\n", r"a\.tsv has no pairs"),
-        ("a.json", '{"text": "a"}', r"a\.json holds no list of records"),
+        (
+            "a.json",
+            '{\n"text": "a"}',
+            r"a\.json, line 1 is no JSON .* one record a line, or a list",
+        ),
         ("a.json", '[{"text"', r"a\.json is no JSON \(.*\): write a list"),
         (
             "a.jsonl",

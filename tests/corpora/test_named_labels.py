@@ -101,7 +101,39 @@ def test_no_sentence_of_msra_ner_is_trained_on_and_tested(data_folder):
 
     assert not others & set(trained)
     assert len(trained) + corpus.counts["also in val or test"] == 55_289
-    assert corpus.counts == {"also in val or test": 7_031, "repaired tag": 17}
+    assert corpus.counts == {"also in val or test": 8_452, "repaired tag": 17}
+
+
+def test_cluener_has_every_entity_but_two_that_overlap(data_folder):
+    data_folder("ner_zh_cluener")
+    corpus = load("cluener")
+
+    found = {split: list(corpus.tagged(split)) for split in ("val", "test", "train")}
+
+    assert [len(found[split]) for split in SPLITS] == [9_678, 1_070, 1_343]
+    assert corpus.counts == {"span that overlaps another": 2}
+    entities = Counter(begins(found["train"])) + Counter(begins(found["val"]))
+    assert entities.total() == 23_971 - 2
+    assert begins(found["test"])["address"] == 373
+
+
+@pytest.mark.parametrize(("part", "train", "test"), [("base", 2732, 1821), ("trans", 820, 3609)])
+def test_events_have_their_sentences_and_every_span_is_kept_or_counted(
+    part, train, test, data_folder
+):
+    data_folder("fewfc_events")
+    corpus = load("fewfc_events", part=part)
+    counts, sentences = {}, {}
+
+    for split in SPLITS:
+        sentences[split] = list(corpus.tagged(split))
+        counts[split] = corpus.counts
+
+    seen = counts["train"]["also in val or test"]
+    assert len(sentences["train"]) + len(sentences["val"]) + seen == train
+    assert len(sentences["test"]) == test
+    kept = sum(begins(sentences["test"]).values())
+    assert kept + counts["test"].total() == {"base": 13_651, "trans": 15_778}[part]
 
 
 @pytest.mark.parametrize("name", ["conll2003", "resume_ner", "msra_ner"])

@@ -9,7 +9,11 @@ from lmexp.targets import build
 
 CONF = Path(__file__).parents[2] / "conf"
 SPLITS = ("train", "val", "test")
-TASKS = {"TaggedFiles": "token_labels"}  # of corpora with labels
+TASKS = {  # of corpora with labels
+    "TaggedFiles": "token_labels",
+    "Cluener": "token_labels",
+    "FewFCEvents": "token_labels",
+}
 
 
 def load(name):

@@ -6,6 +6,7 @@ paragraph with its questions.
 
 import hashlib
 import json
+import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,7 +48,8 @@ class RecordFiles(ABC, Generic[Item]):
         folder: of a named set, in $LMEXP_DATA and in the cache.
         download: where a named set comes from: entries with file, url, sha256 and perhaps member.
         root: data.root: where the files are looked for first.
-        drops_seen: training records with the key of one in val or test are dropped and counted.
+        drops_seen: training records that are in val or test too are dropped and counted: those with
+            the letters and digits of one that has a file of its own.
 
     Raises:
         ValueError: there is nothing to read, or arguments do not go together.
@@ -198,7 +200,10 @@ def worst(flaws: Iterable[str | None]) -> str | None:
 
 
 def _hash(key: str) -> bytes:
-    return hashlib.blake2b(key.encode(errors="replace"), digest_size=8).digest()
+    """Equal for texts of the same letters and digits, whatever their width and what is between."""
+    plain = unicodedata.normalize("NFKC", key)
+    bare = "".join(char for char in plain if char.isalnum() or char == "\t") or key
+    return hashlib.blake2b(bare.encode(errors="replace"), digest_size=8).digest()
 
 
 def _remotes(download: Sequence[Mapping[str, str]]) -> list[Remote]:

@@ -1,8 +1,8 @@
 r"""Lines and records of files, whole: what one side of a pair, or both, are taken from.
 
-Records are the lines of .jsonl and .ndjson, the items of the list in .json, and the rows of .tsv
-and .csv, whose first row names the fields. A .tsv is cut at tabs and "\n" alone and knows no
-quotes; a .csv follows RFC 4180.
+Records are the lines of .jsonl and .ndjson, the items of the list in .json (or its lines, where it
+holds no list), and the rows of .tsv and .csv, whose first row names the fields. A .tsv is cut at
+tabs and "\n" alone and knows no quotes; a .csv follows RFC 4180.
 """
 
 import csv
@@ -57,7 +57,7 @@ def rows(path: Path, on_invalid: OnInvalid) -> Iterator[Row]:
         case ".jsonl" | ".ndjson":
             return _json_lines(path, on_invalid)
         case ".json":
-            return _json_list(path)
+            return _json_list(path) if _holds_list(path) else _json_lines(path, on_invalid)
         case ".tsv":
             return _named(path, _tab_rows(path, on_invalid))
         case ".csv":
@@ -82,6 +82,14 @@ def _json_lines(path: Path, on_invalid: OnInvalid) -> Iterator[Row]:
         yield Row(value, where, flaw)
 
 
+def _holds_list(path: Path) -> bool:
+    """Whether a .json is a list of records; some have a record a line instead."""
+    with opened(path) as file:
+        while (start := file.read(1)).isspace():
+            pass
+    return start == b"["
+
+
 def _json_list(path: Path) -> Iterator[Row]:
     with opened(path) as file:
         data = file.read()
@@ -89,8 +97,6 @@ def _json_list(path: Path) -> Iterator[Row]:
             values = json.loads(data)
         except ValueError as error:
             raise ValueError(f"{path} is no JSON ({error}): write a list of records") from error
-    if not isinstance(values, list):
-        raise ValueError(f"{path} holds no list of records; records one a line are .jsonl")
     for number, value in enumerate(values, start=1):
         yield Row(value, f"{path}, record {number}")
 

@@ -53,7 +53,8 @@ class TaggedFiles(RecordFiles[Tagged]):
             which is counted; see to_iob2.
         types: names of types by those in the files, where they are to be called otherwise.
         joins_words: words stand without a space between them, as Chinese characters do.
-        drop_seen: drop training sentences that are in val or test too, and count them.
+        drop_seen: drop training sentences that are in val or test too, with the same letters and
+            digits, and count them.
         on_invalid: what to do with a sentence that is not UTF-8: error, replace or drop; both are
             counted.
         folder: of a named set, in $LMEXP_DATA and in the cache.
