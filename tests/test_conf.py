@@ -21,6 +21,14 @@ REQUIRED = {
     "parallel": ["data.train=[a.en,a.de]"],
     "pairs": ["data=reverse"],
     "segments": ["task=masked_lm"],
+    "tags": ["data=conll2003"],
+    "labels": ["data=sst2"],
+    "token_labels": ["data=conll2003"],
+    "text_labels": ["data=sst2"],
+    "labelled_tokens": ["data.train=a.txt"],
+    "labelled_text": ["data.train=a.tsv"],
+    "questions": ["data.train=a.json"],
+    "question_answering": ["data=xquad"],
     "translation": ["data=reverse"],
 }
 

@@ -39,6 +39,16 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "segment_plan": {"masking"},
     "segment_data": {"batch_plan", "collate", "loaders", "masking", "pair_plan", "prepared_text"}
     | {"preparation", "segment_plan", "tokenizers"},
+    "ragged": {"packing"},
+    "collate_labels": {"tokenizers"},
+    "labelled_data": {"batch_plan", "labelled_preparation", "loaders", "networks", "pair_plan"}
+    | {"preparation", "ragged", "tokenizers"},
+    "labelled_preparation": {"cache", "packing", "preparation", "ragged", "tokenizers"},
+    "tag_form": {"collate_labels", "pair_plan", "preparation", "ragged", "tokenizers"},
+    "tag_data": {"collate_labels", "labelled_data", "preparation", "ragged", "tag_form"},
+    "label_data": {"collate_labels", "labelled_data", "pair_plan", "preparation", "ragged"},
+    "label_scores": set(),
+    "class_losses": set(),
     "schedules": set(),
     "ranks": {"errors", "launch_ranks"},
     "gradient_sum": set(),
@@ -69,6 +79,8 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
         "execution",
         "networks",
         "losses",
+        "class_losses",
+        "label_scores",
         "metrics",
         "schedules",
         "optimizers",
@@ -85,7 +97,16 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
 }
 COMMANDS = {"train", "evaluate", "predict", "show", "plan", "launch", "sweep", "__main__"}
 COMMANDS |= {"translate", "chat", "average", "attend", "evaluate_pairs", "evaluate_windows"}
-COMMANDS |= {"replay", "slurm", "launchers", "consolidate", "fill", "evaluate_segments"}
+COMMANDS |= {
+    "replay",
+    "slurm",
+    "launchers",
+    "consolidate",
+    "fill",
+    "evaluate_segments",
+    "label",
+    "evaluate_labels",
+}
 
 
 def imports(file: Path) -> set[str]:

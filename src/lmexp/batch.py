@@ -54,6 +54,16 @@ class TagBatch(NamedTuple):
     spelling_sizes: Tensor | None  # (B, W) int64, how many they are
 
 
+class LabelBatch(NamedTuple):
+    """Texts, or pairs of them, of which something is to be said."""
+
+    input_ids: Tensor  # (B, T) int64
+    attention_mask: Tensor  # (B, T) bool, True on real tokens; padding is on the right
+    segment_ids: Tensor  # (B, T) int64, 1 on the second text of a pair, else 0
+    labels: Tensor  # (B,) int64, or (B, L) 0 and 1 where any number may hold; IGNORE of no text;
+    # those from the K-th on, which a model does not predict, are of no training text
+
+
 class TrainStep(NamedTuple):
     """All that one optimizer step learns from."""
 

@@ -90,6 +90,8 @@ def _of_text(recipe: Recipe) -> dict[str, Any]:
         return {"has_pairs": data["pairs"] is not None, "mask_rate": data["mask_rate"]}
     if "spelling" in recipe["data"]:
         return {"spelled": recipe["data"]["spelling"] > 0}
+    if "multiple" in recipe["data"]:
+        return {"multiple": recipe["data"]["multiple"]}
     if "lanes" not in recipe["data"]:
         return {}
     return {

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lmexp.batch import IGNORE, TagBatch
+from lmexp.batch import IGNORE, LabelBatch, TagBatch
 from lmexp.tokenizers import BOS_ID, EOS_ID, PAD_ID
 
 Numbers = NDArray[Any]
@@ -81,3 +81,42 @@ def framed(rows: Sequence[Sequence[Numbers]]) -> tuple[NDArray[np.int64], NDArra
     padded = np.full(mask.shape, PAD_ID, dtype=np.int64)
     padded[mask] = np.concatenate(whole)
     return padded, mask
+
+
+class LabelRow(NamedTuple):
+    """A text or two."""
+
+    segments: Sequence[Numbers]  # ids of each
+    labels: Numbers
+
+
+def collate_labels(rows: Sequence[LabelRow], num_labels: int | None) -> LabelBatch:
+    """Texts, padded on the right; no row gives one of nothing, labelled IGNORE.
+
+    Args:
+        rows: of one text or two.
+        num_labels: of which any number may hold; None: each row has one.
+    """
+    input_ids, attention_mask = framed([row.segments for row in rows])
+    if num_labels is None:
+        labels = np.array([int(row.labels[0]) for row in rows] or [IGNORE], dtype=np.int64)
+    else:
+        labels = np.full((len(input_ids), num_labels), 0 if rows else IGNORE, dtype=np.int64)
+        for place, row in enumerate(rows):
+            labels[place, row.labels] = 1
+    return LabelBatch(
+        input_ids=torch.from_numpy(input_ids),
+        attention_mask=torch.from_numpy(attention_mask),
+        segment_ids=torch.from_numpy(segments_of(input_ids, [row.segments for row in rows])),
+        labels=torch.from_numpy(labels),
+    )
+
+
+def segments_of(input_ids: Numbers, rows: Sequence[Sequence[Numbers]]) -> NDArray[np.int64]:
+    """(B, T) 0 up to the end of a row's first segment, 1 on its second, 0 on padding."""
+    segments = np.zeros(input_ids.shape, dtype=np.int64)
+    for place, row in enumerate(rows):
+        if len(row) == 2:
+            first = 2 + len(row[0])
+            segments[place, first : first + len(row[1]) + 1] = 1
+    return segments

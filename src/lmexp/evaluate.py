@@ -1,7 +1,8 @@
 """Command `evaluate`: figures of a trained model over a split or a text of your own.
 
 What is scored, and how, depends on what the model reads: evaluate_windows scores language models,
-evaluate_pairs text-to-text models, evaluate_segments masked language models.
+evaluate_pairs text-to-text models, evaluate_segments masked language models, evaluate_labels
+those that label words or texts.
 """
 
 import argparse
@@ -17,8 +18,11 @@ from lmexp.output_files import check_apart, check_output
 from lmexp.translate import SEARCH, add_search_arguments
 
 UNITS = {"loss": " nats per token", "bytes": " of UTF-8, cleaned", "unk": " unknown tokens"}
+WRITTEN = ("json", "outputs", "by_length", "confusion")
+PICTURES = ("--by-length", "--confusion")
 COUNTS = ("tokens", "pairs", "bytes", "unk")
 OF_WINDOWS = ("file", "context", "stride", "carry")  # options of one kind of model alone
+OF_LABELS = ("confusion",)
 OF_PAIRS = ("source", "reference", "tokenised", "outputs", "by_length", "execute", *SEARCH)
 
 
@@ -68,6 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PNG",
         help="BLEU of shorter and longer sources too: as a table, and as a picture there",
     )
+    labels = parser.add_argument_group("models that label").add_argument
+    labels("--confusion", type=Path, metavar="PNG", help="the confusion matrix of texts, drawn")
 
 
 class Evaluated(NamedTuple):
@@ -91,17 +97,23 @@ def main(args: argparse.Namespace) -> int:
     if loaded.task.text_kind == "pairs":
         from lmexp.evaluate_pairs import evaluate_pairs
 
-        _refuse(args, OF_WINDOWS, f"{loaded.path} is of a text-to-text model")
+        _refuse(args, (*OF_WINDOWS, *OF_LABELS), f"{loaded.path} is of a text-to-text model")
         found = evaluate_pairs(loaded, args)
     elif loaded.task.text_kind == "segments":
         from lmexp.evaluate_segments import evaluate_segments
 
-        _refuse(args, (*OF_WINDOWS, *OF_PAIRS), f"{loaded.path} is of a masked language model")
+        options = (*OF_WINDOWS, *OF_PAIRS, *OF_LABELS)
+        _refuse(args, options, f"{loaded.path} is of a masked language model")
         found = evaluate_segments(loaded, args)
+    elif loaded.task.text_kind in ("tags", "labels"):
+        from lmexp.evaluate_labels import evaluate_labels
+
+        _refuse(args, (*OF_WINDOWS, *OF_PAIRS), f"{loaded.path} is of a model that labels")
+        found = evaluate_labels(loaded, args)
     else:
         from lmexp.evaluate_windows import evaluate_windows
 
-        _refuse(args, OF_PAIRS, f"{loaded.path} is of a language model")
+        _refuse(args, (*OF_PAIRS, *OF_LABELS), f"{loaded.path} is of a language model")
         found = evaluate_windows(loaded, args)
     _show(found)
     if args.json is not None:
@@ -115,10 +127,10 @@ def main(args: argparse.Namespace) -> int:
 
 def _check_files(args: argparse.Namespace) -> None:
     """Before anything is loaded: what is to be read is there, what is to be written can be."""
-    outputs = {typed(option): getattr(args, option) for option in ("json", "outputs", "by_length")}
+    outputs = {typed(option): getattr(args, option) for option in WRITTEN}
     outputs = {option: path for option, path in outputs.items() if path is not None}
     for option, path in outputs.items():
-        check_output(option, path, suffix=".png" if option == "--by-length" else "")
+        check_output(option, path, suffix=".png" if option in PICTURES else "")
     inputs: dict[str, list[Path]] = {}
     for option in ("file", "source", "reference"):
         given = getattr(args, option)

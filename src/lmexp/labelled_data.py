@@ -1,9 +1,7 @@
 """What all data modules of labelled examples have in common: corpus → stores → loaders."""
 
 from abc import abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import lightning
@@ -14,13 +12,12 @@ from torch.utils.data import DataLoader, Dataset
 from lmexp import tokenizers
 from lmexp.batch import TrainStep
 from lmexp.batch_plan import deal
-from lmexp.cache import built, cache_folder
+from lmexp.labelled_preparation import Form, LabelledPreparation
 from lmexp.loaders import Positions, Rank, current_rank, eval_loader, train_loader
 from lmexp.networks.interface import Vocab
-from lmexp.packing import EmptyTextError
 from lmexp.pair_plan import BucketPlan, Lengths, PairScoringPlan, Rows
-from lmexp.preparation import Split, announced, content_hash, settings
-from lmexp.ragged import RAGGED_FORMAT, RaggedStore, Row, write_ragged
+from lmexp.preparation import Split, content_hash
+from lmexp.ragged import RAGGED_FORMAT, RaggedStore
 from lmexp.tokenizers import LabelledTokenizer
 
 COUNTS = ("examples", "tokens", "dropped", "unseen")
@@ -71,8 +68,7 @@ class LabelledDataModule(lightning.LightningDataModule):
         evaluation: of validation and test.
     """
 
-    dtypes: ClassVar[Mapping[str, str]] = {}  # of the columns of a store
-    tokens: ClassVar[str] = "ids"  # the column whose numbers are tokens
+    tokens: ClassVar[str] = "ids"  # the column of a store whose numbers are tokens
 
     plan: BucketPlan  # of the training split, once it is prepared
     pin_memory = False  # set it for a GPU
@@ -102,37 +98,14 @@ class LabelledDataModule(lightning.LightningDataModule):
         self._stores: dict[Split, RaggedStore] = {}
         self._readers: dict[Split, Reader] = {}
 
+    @property
     @abstractmethod
-    def examples(self, split: Split) -> Iterator[Any]:
-        """Those of the corpus."""
-
-    @abstractmethod
-    def texts_of(self, example: Any) -> Iterable[str]:
-        """What the tokenizer learns from."""
-
-    @abstractmethod
-    def labels_of(self, example: Any) -> Iterable[str]:
-        """What is said of an example."""
-
-    @abstractmethod
-    def encoded(
-        self, example: Any, number: Callable[[str], int], changed: Counter[str]
-    ) -> Row | None:
-        """An example as it is stored, or None where it is left out.
-
-        Args:
-            example: of the corpus.
-            number: of a label; those that the training split lacks come after all others.
-            changed: counts by reason what is dropped or changed.
-        """
+    def form(self) -> Form:
+        """How an example becomes numbers."""
 
     @abstractmethod
     def make_reader(self, store: RaggedStore, *, is_training: bool) -> Reader:
         """The rows of a store."""
-
-    def stored_with(self) -> Any:
-        """What beside corpus and tokenizer decides what is stored; JSON can hold it."""
-        return None
 
     def prepare(
         self,
@@ -161,10 +134,11 @@ class LabelledDataModule(lightning.LightningDataModule):
                 f"hash is {self.data_hash[:12]}…, and was {str(data_hash)[:12]}…; bring the old "
                 "ones back, or begin a new run without resume="
             )
+        preparation = LabelledPreparation(self.corpus, self.form, self.data_hash, announce)
         if fit or not isinstance(self.tokenizer, LabelledTokenizer):
-            self.tokenizer = self._fitted(fit=fit)
+            self.tokenizer = preparation.tokenizer(self.tokenizer, fit=fit)
         for split in splits:
-            self._stores[split] = self._store(split, announce)
+            self._stores[split] = preparation.store(split, self.tokenizer)
             if (unseen := self._stores[split].counts["unseen"]) and announce is not None:
                 names = ", ".join(f"{name} ({count:,})" for name, count in unseen.items())
                 announce(
@@ -180,65 +154,6 @@ class LabelledDataModule(lightning.LightningDataModule):
                 micro_batches=self.micro_batches,
                 seed=self.seed,
             )
-
-    def _fitted(self, *, fit: bool) -> LabelledTokenizer:
-        text = getattr(self.tokenizer, "text", self.tokenizer)
-
-        def write(folder: Path) -> None:
-            if fit:
-                text.fit(lambda: (t for e in self.examples("train") for t in self.texts_of(e)))
-            labels = {label for e in self.examples("train") for label in self.labels_of(e)}
-            if not labels:
-                raise self._is_empty("train", EmptyTextError.of(self.corpus.counts))
-            folder.mkdir(parents=True)
-            fitted = LabelledTokenizer(text, sorted(labels, key=label_order))
-            tokenizers.save(fitted, folder / "tokenizer.json")
-
-        key = settings(text) if fit else text.hash()
-        key = content_hash(self.data_hash, type(self).__name__, key)
-        folder = built(cache_folder() / "tokenizers" / key, write)
-        fitted: LabelledTokenizer = tokenizers.load(folder / "tokenizer.json")
-        return fitted
-
-    def _store(self, split: Split, announce: Callable[[str], None] | None) -> RaggedStore:
-        numbers = {label: number for number, label in enumerate(self.tokenizer.labels)}
-        known, unseen = len(numbers), Counter[str]()
-
-        def number(label: str) -> int:
-            found = numbers.setdefault(label, len(numbers))
-            if found >= known:
-                unseen[label] += 1
-            return found
-
-        def rows(dropped: Counter[str]) -> Iterator[Row]:
-            examples = announced(self.examples(split), f"preparing {split}", "examples", announce)
-            for example in examples:
-                row = self.encoded(example, number, dropped)
-                if row is not None:
-                    yield row
-            dropped.update(self.corpus.counts)
-
-        def facts() -> dict[str, Any]:
-            return {"labels": list(numbers), "unseen": dict(sorted(unseen.items()))}
-
-        key = content_hash(
-            *(self.data_hash, type(self).__name__, split, self.tokenizer.hash()), self.stored_with()
-        )
-        try:
-            return RaggedStore(
-                built(
-                    cache_folder() / "labelled" / key,
-                    lambda folder: write_ragged(folder, rows, self.dtypes, facts) and None,
-                )
-            )
-        except EmptyTextError as error:
-            raise self._is_empty(split, error) from error
-
-    def _is_empty(self, split: Split, error: EmptyTextError) -> ValueError:
-        return ValueError(
-            f"the {split} split of {self.corpus.source} has no labelled example ({error}): give it "
-            "some"
-        )
 
     @property
     def vocab(self) -> LabelVocab:
@@ -320,13 +235,6 @@ class LabelledDataModule(lightning.LightningDataModule):
             facts["padding"] = round(self.plan.padding(), 4)
             facts["padding_of_random_batches"] = round(self.plan.random_padding(), 4)
         return facts
-
-
-def label_order(label: str) -> tuple[bool, str, str]:
-    """O first, then by type, its beginning before its inside; classes by name."""
-    prefix, hyphen, rest = label.partition("-")
-    is_tag = bool(hyphen) and prefix in ("B", "I")
-    return (label != "O", rest if is_tag else label, prefix if is_tag else "")
 
 
 class LabelledSteps(Dataset[TrainStep]):

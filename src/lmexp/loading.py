@@ -57,22 +57,24 @@ _KINDS = {
     "text": "a language model: continue a text with lmexp generate {run}",
     "pairs": "a text-to-text model: lmexp translate {run} puts out a line for every line of "
     "standard input",
+    "tags": "a model that tags words: lmexp label {run} reads sentences from standard input",
+    "labels": "a model that labels texts: lmexp label {run} reads them from standard input",
     "segments": "a masked language model: lmexp fill {run} 'The [MASK] statement' finds the token",
 }
 
 
-def check_kind(loaded: Loaded, kind: str, run: str | Path) -> None:
+def check_kind(loaded: Loaded, kind: str | tuple[str, ...], run: str | Path) -> None:
     """Refuse a model that a command can do nothing with.
 
     Args:
         loaded: the model.
-        kind: of text that the command needs one for.
+        kind: of text that the command needs one for; any of several.
         run: as it was named.
 
     Raises:
         ValueError: it is of another kind, with the command for that.
     """
-    if loaded.task.text_kind != kind:
+    if loaded.task.text_kind not in ((kind,) if isinstance(kind, str) else kind):
         other = _KINDS[loaded.task.text_kind].format(run=run)
         raise ValueError(f"{loaded.path} is of {other}")
 

@@ -34,7 +34,7 @@ OF_CORPUS = {  # what a corpus streams -> what it is of
     "labelled": "labels",
     "questions": "questions",
 }
-EVALUATIONS = ("EvalWindows", "EvalPairs", "EvalSegments", "EvalTags")
+EVALUATIONS = ("EvalWindows", "EvalPairs", "EvalSegments", "EvalTags", "EvalLabels")
 
 SECTIONS = {
     "model": Section(
@@ -47,7 +47,7 @@ SECTIONS = {
         lambda target: "network_kind" in target.constants and _is_a("LightningModule")(target),
         frozenset(
             {"architecture", "vocab", "optimizer", "schedule", "seed"}
-            | {"carries_state", "document_mask", "has_pairs", "mask_rate", "spelled"}
+            | {"carries_state", "document_mask", "has_pairs", "mask_rate", "spelled", "multiple"}
         ),
     ),
     "tokenizer": Section(

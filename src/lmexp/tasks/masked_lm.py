@@ -5,30 +5,23 @@ Shapes: B sequences, T tokens, N hidden tokens, D model width, V vocabulary.
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
-from torch import Tensor, nn
+from torch import Tensor
 
 from lmexp.batch import IGNORE, SegmentBatch, move
 from lmexp.losses import NllSum, projected_nll
 from lmexp.metrics import LARGEST_EXPONENT
-from lmexp.networks.interface import Encoder, State, Vocab
+from lmexp.networks.interface import State, Vocab
 from lmexp.ranks import Ranks
 from lmexp.schedules import Schedule
 from lmexp.tasks.base import MakeOptimizer, Task
+from lmexp.tasks.encoding import BuildsEncoder, checked_encoder
 from lmexp.tasks.interface import Sample, Sums
 from lmexp.tasks.masked_network import MaskedNetwork
-
-
-class BuildsEncoder(Protocol):
-    """An architecture that can be asked for an encoder."""
-
-    def encoder(self, vocab: Vocab) -> Any:
-        """A network that meets networks.interface.Encoder."""
-        ...
 
 
 class MaskedSums(NamedTuple):
@@ -106,12 +99,7 @@ class MaskedLM(Task):
         clip_norm: Annotated[float, Gt(0)] | None,
         ema_decay: Annotated[float, Gt(0), Lt(1)] | None,
     ) -> None:
-        encoder = architecture.encoder(vocab)
-        if not isinstance(encoder, Encoder) or not isinstance(encoder, nn.Module):
-            raise TypeError(
-                f"{type(encoder).__name__}, which {type(architecture).__name__}.encoder() built, "
-                "is no encoder: it needs forward(), `d_model` and `embed`, an nn.Embedding"
-            )
+        encoder = checked_encoder(architecture, vocab)
         network = MaskedNetwork(encoder, has_pairs=has_pairs, reads_per_label=1 / mask_rate)
         super().__init__(
             network, optimizer, schedule, seed=seed, clip_norm=clip_norm, ema_decay=ema_decay

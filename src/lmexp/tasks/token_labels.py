@@ -4,78 +4,22 @@ Shapes: B windows, W words, K tags, N words that are tagged.
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Lt
-from torch import Tensor, nn
+from torch import Tensor
 
 from lmexp.batch import IGNORE, TagBatch, move
 from lmexp.class_losses import class_nll
-from lmexp.label_scores import LabelCounts, entity_counts, spans, token_counts
-from lmexp.networks.interface import Encoder, State, Vocab
-from lmexp.ranks import Ranks
+from lmexp.label_scores import spans
+from lmexp.networks.interface import State
 from lmexp.schedules import Schedule
 from lmexp.tasks.base import MakeOptimizer, Task
+from lmexp.tasks.encoding import BuildsEncoder, LabelVocab, checked_encoder
 from lmexp.tasks.interface import Sample, Sums
 from lmexp.tasks.tag_network import TagNetwork
-
-
-class BuildsEncoder(Protocol):
-    """An architecture that can be asked for an encoder."""
-
-    def encoder(self, vocab: Vocab) -> Any:
-        """A network that meets networks.interface.Encoder."""
-        ...
-
-
-class LabelVocab(Protocol):
-    """What is known of texts and of what is said of them."""
-
-    @property
-    def text(self) -> Vocab: ...
-    @property
-    def labels(self) -> tuple[str, ...]: ...
-
-
-class Tagged(NamedTuple):
-    """Sentences that were tagged, as numbers of tags."""
-
-    nll: float  # nats, of words whose tag some training text has
-    known: int  # such words
-    gold: list[list[int]]
-    given: list[list[int]]
-
-    def plus(self, other: "Tagged") -> "Tagged":
-        """Both, one after the other."""
-        return Tagged(
-            self.nll + other.nll,
-            self.known + other.known,
-            self.gold + other.gold,
-            self.given + other.given,
-        )
-
-
-class TagReport(NamedTuple):
-    """What is to be known of how well sentences were tagged."""
-
-    loss: float  # nats a word
-    entities: LabelCounts
-    tokens: LabelCounts
-
-    def figures(self) -> dict[str, float]:
-        """The averages, entities first: where most words have no tag, tokens flatter."""
-        entities, tokens = self.entities.report().averages, self.tokens.report().averages
-        micro = entities["micro avg"]
-        return {
-            "loss": self.loss,
-            "entity_f1": micro.f1,
-            "entity_precision": micro.precision,
-            "entity_recall": micro.recall,
-            "token_accuracy": tokens["micro avg"].f1,
-            "token_macro_f1": tokens["macro avg"].f1,
-            "tokens": float(tokens["micro avg"].support),
-        }
+from lmexp.tasks.tag_report import Tagged, TagReport, tag_report
 
 
 class TokenLabels(Task):
@@ -178,7 +122,7 @@ class TokenLabels(Task):
 
     def validated(self, store: Any) -> dict[str, float]:
         """Figures of the validation or test that has just ended; every rank has to ask."""
-        return self.report(self._validation, store.counts["labels"], self.ranks).figures()
+        return tag_report(self._validation, store.counts["labels"], self.ranks).figures()
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[TagBatch], store: Any) -> TagReport:
@@ -186,23 +130,7 @@ class TokenLabels(Task):
         tagged = Tagged(0.0, 0, [], [])
         for batch in batches:
             tagged = tagged.plus(self._tagged(batch))
-        return self.report(tagged, store.counts["labels"], self.ranks)
-
-    def report(self, tagged: Tagged, names: list[str], ranks: Ranks) -> TagReport:
-        """Over the sentences of all ranks.
-
-        Args:
-            tagged: of this rank.
-            names: of tags by number, those that the training split lacks included.
-            ranks: all of them.
-        """
-        gold, given = ([[names[n] for n in own] for own in part] for part in tagged[2:])
-        mine = entity_counts(gold, given), token_counts(gold, given)
-        entities, tokens = LabelCounts({}), LabelCounts({})
-        for of_entities, of_tokens in ranks.gathered(mine):
-            entities, tokens = entities.plus(of_entities), tokens.plus(of_tokens)
-        nll, known = ranks.total(tagged.nll, tagged.known)
-        return TagReport(nll / max(known, 1), entities, tokens)
+        return tag_report(tagged, store.counts["labels"], self.ranks)
 
     def _tagged(self, batch: TagBatch) -> Tagged:
         device = move(batch, self.device)
@@ -230,6 +158,21 @@ class TokenLabels(Task):
             tags = self.tagger.crf.decode(scores, mask)
         return [own[real].tolist() for own, real in zip(tags.cpu(), mask.cpu(), strict=True)]
 
+    def confidences(
+        self, scores: Tensor, labels: Tensor, given: list[list[int]]
+    ) -> list[list[float]]:
+        """The probability of each tag that was given; see `given`.
+
+        With a CRF it is the marginal one, of all taggings in which the word has that tag.
+        """
+        scores, _, mask = tagged_first(scores, labels)
+        crf = self.tagger.crf
+        shares = scores.float().softmax(dim=-1) if crf is None else crf.marginals(scores, mask)
+        return [
+            own[torch.arange(len(tags)), tags].tolist()
+            for own, tags in zip(shares.cpu(), given, strict=True)
+        ]
+
     def wants_sample(self, data: Any) -> bool:
         """With eval.sample_sentences."""
         return bool(data.evaluation.sample_sentences > 0)
@@ -252,21 +195,6 @@ class TokenLabels(Task):
                 + (f"; missed: {', '.join(missed)}" if missed else "")
             )
         return Sample("\n\n".join(rows), {})
-
-
-def checked_encoder(architecture: BuildsEncoder, vocab: Vocab) -> Any:
-    """The encoder of an architecture.
-
-    Raises:
-        TypeError: what it builds is none.
-    """
-    encoder = architecture.encoder(vocab)
-    if not isinstance(encoder, Encoder) or not isinstance(encoder, nn.Module):
-        raise TypeError(
-            f"{type(encoder).__name__}, which {type(architecture).__name__}.encoder() built, "
-            "is no encoder: it needs forward(), `d_model` and `embed`, an nn.Embedding"
-        )
-    return encoder
 
 
 def tagged_first(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

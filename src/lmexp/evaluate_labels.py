@@ -1,0 +1,77 @@
+"""Figures of a model that labels words or texts: reports by label, of entities first."""
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from lmexp import placement
+from lmexp.build import build_data
+from lmexp.check import check
+from lmexp.errors import say
+from lmexp.evaluate import Evaluated, chosen_split
+from lmexp.label_tables import draw_confusion, print_report
+from lmexp.loading import Loaded
+from lmexp.origins import of_file
+
+
+def evaluate_labels(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
+    """The figures of a split; reports are printed.
+
+    Args:
+        loaded: a model that labels.
+        args: of the command.
+
+    Raises:
+        ValueError: a picture is asked for that this model has not.
+    """
+    data = labelled_data(loaded, args.allow_targets)
+    if args.batch_size is not None:
+        data.evaluation = dataclasses.replace(data.evaluation, batch_size=args.batch_size)
+    split = chosen_split(args.split, data.corpus.splits, "data=… of a new run, or lmexp label")
+    if args.confusion is not None and (loaded.task.text_kind != "labels" or data.multiple):
+        raise ValueError(
+            f"--confusion {args.confusion}: {loaded.path} does not give one label to each text, "
+            "and has no confusion matrix: leave it out"
+        )
+    data.prepare(fit=False, splits=(split,), announce=say)
+    started = time.perf_counter()
+    with placement.place(loaded.task, args.device, args.precision):
+        report = loaded.task.evaluate(data.eval_dataloader(split), data.store(split))
+    seconds = time.perf_counter() - started
+    if loaded.task.text_kind == "tags":
+        print_report(report.tokens.report(), title=f"{split}: words", first="tag")
+        print_report(report.entities.report(), title=f"{split}: entities", first="type")
+    else:
+        own = report.classes.report if report.classes is not None else report.counts.report()
+        print_report(own, title=f"{split}: texts", first="label")
+    if args.confusion is not None:
+        classes = report.classes
+        title = f"{loaded.path}, {split}"
+        draw_confusion(classes.confusion, classes.classes, args.confusion, title=title)
+        say(f"drawn in {args.confusion}")
+    counts = data.store(split).counts
+    return Evaluated(
+        split, report.figures(), _signature(loaded, data, args, split), counts["dropped"], seconds
+    )
+
+
+def labelled_data(loaded: Loaded, allow_targets: Sequence[str]) -> Any:
+    """The data module of a checkpoint's recipe, not yet prepared."""
+    sections = ("data", "eval")
+    check(loaded.recipe, allow_targets, of_file(loaded.path, loaded.recipe), sections)
+    return build_data(loaded.recipe, loaded.tokenizer, allow_targets)
+
+
+def _signature(loaded: Loaded, data: Any, args: argparse.Namespace, split: str) -> dict[str, Any]:
+    return {
+        "checkpoint": str(loaded.path),
+        "step": loaded.step,
+        "data": data.corpus.source,
+        "data_hash": data.data_hash,
+        "tokenizer_hash": loaded.tokenizer.hash(),
+        "data.max_length": data.max_length,
+        "precision": args.precision,
+        "split": split,
+    }

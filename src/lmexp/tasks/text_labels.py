@@ -1,0 +1,234 @@
+"""A label for a text or a pair of texts, or any number of labels: sentiment, topic, inference.
+
+Shapes: B texts, K labels.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor
+
+from lmexp.batch import IGNORE, LabelBatch, move
+from lmexp.class_losses import class_nll, multilabel_nll
+from lmexp.label_scores import ClassReport, Hits, LabelCounts, confusion, report_of_confusion
+from lmexp.networks.interface import State
+from lmexp.ranks import Ranks
+from lmexp.schedules import Schedule
+from lmexp.tasks.base import MakeOptimizer, Task
+from lmexp.tasks.encoding import BuildsEncoder, LabelVocab, checked_encoder
+from lmexp.tasks.interface import Sample, Sums
+from lmexp.tasks.label_network import LabelNetwork, Pooling
+
+
+class Labelling(NamedTuple):
+    """Texts that were labelled."""
+
+    nll: float = 0.0  # nats, of texts whose label some training text has
+    known: int = 0  # such texts
+    texts: int = 0
+    hits: int = 0  # texts all of whose labels are right
+    table: Any = 0  # (L, L) label by label, one label each; (L, 3) right, wrong, missed, of several
+
+    def plus(self, other: "Labelling") -> "Labelling":
+        """Both together."""
+        return Labelling(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+class LabelReport(NamedTuple):
+    """What is to be known of how well texts were labelled."""
+
+    loss: float  # nats a text
+    accuracy: float  # texts all of whose labels are right
+    texts: int
+    classes: ClassReport | None  # where each text has one label
+    counts: LabelCounts | None  # where it has any number
+
+    def figures(self) -> dict[str, float]:
+        """The averages."""
+        figures = {"loss": self.loss, "accuracy": self.accuracy}
+        if self.classes is not None:
+            figures |= {"macro_f1": self.classes.macro_f1, "mcc": self.classes.mcc}
+        if self.counts is not None:
+            averages = self.counts.report().averages
+            figures["micro_f1"] = averages["micro avg"].f1
+            figures["macro_f1"] = averages["macro avg"].f1
+        return figures | {"texts": float(self.texts)}
+
+
+class TextLabels(Task):
+    """Labels of texts.
+
+    Args:
+        architecture: asked for its encoder.
+        vocab: of the tokenizer, and the labels.
+        optimizer: see Task.
+        schedule: see Task.
+        seed: see Task.
+        multiple: any number of labels may hold.
+        pooling: see label_network.pooled.
+        dropout: see LabelNetwork.
+        class_weights: of labels in the training loss, by name; those that are not named weigh 1.
+        label_smoothing: see class_losses.class_nll; 0 where any number of labels may hold.
+        focal_gamma: likewise, for both.
+        clip_norm: see Task.
+        ema_decay: see Task.
+
+    Raises:
+        ValueError: options that do not go together, or a weight of a label that there is not.
+    """
+
+    network_kind = "encoder"
+    text_kind = "labels"
+    monitor = "val/accuracy"
+    greater_is_better = True
+
+    def __init__(
+        self,
+        architecture: BuildsEncoder,
+        vocab: LabelVocab,
+        optimizer: MakeOptimizer | None = None,
+        schedule: Schedule | None = None,
+        *,
+        seed: int = 0,
+        multiple: bool = False,
+        pooling: Pooling,
+        dropout: Annotated[float, Ge(0), Lt(1)],
+        class_weights: Mapping[str, float] | None,
+        label_smoothing: Annotated[float, Ge(0), Lt(1)],
+        focal_gamma: Annotated[float, Ge(0)],
+        clip_norm: Annotated[float, Gt(0)] | None,
+        ema_decay: Annotated[float, Gt(0), Lt(1)] | None,
+    ) -> None:
+        if multiple and (label_smoothing or class_weights):
+            raise ValueError(
+                f"data.multiple=true with task.label_smoothing={label_smoothing} and "
+                f"task.class_weights={class_weights}: both are of texts with one label: write 0 "
+                "and null"
+            )
+        network = LabelNetwork(
+            checked_encoder(architecture, vocab.text),
+            len(vocab.labels),
+            pooling=pooling,
+            dropout=dropout,
+        )
+        super().__init__(
+            network, optimizer, schedule, seed=seed, clip_norm=clip_norm, ema_decay=ema_decay
+        )
+        self.vocab, self.multiple = vocab, multiple
+        self.label_smoothing, self.focal_gamma = label_smoothing, focal_gamma
+        self.class_weights = _weights(class_weights, vocab.labels)
+
+    def sums(self, batch: LabelBatch, carried: State | None) -> tuple[Sums, State | None]:
+        """Sums over the texts of one micro-batch; nothing is carried."""
+        objective, plain, known = self._nll(self.network(batch), batch.labels)
+        return Sums(objective, plain, known), None
+
+    def _nll(self, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What is minimised and what is reported, in nats, and the number of texts."""
+        if self.multiple:
+            is_text = labels[:, 0] != IGNORE
+            own, right = scores[is_text], labels[is_text, : scores.shape[1]]
+            plain = multilabel_nll(own, right).sum()
+            if not self.focal_gamma:
+                return plain, plain, is_text.sum()
+            objective = multilabel_nll(own, right, gamma=self.focal_gamma).sum()
+            return objective, plain.detach(), is_text.sum()
+        is_known = (labels >= 0) & (labels < scores.shape[1])
+        own, right = scores[is_known], labels[is_known]
+        plain = class_nll(own, right).sum()
+        if not self.label_smoothing and not self.focal_gamma and self.class_weights is None:
+            return plain, plain, is_known.sum()
+        weights = self.class_weights.to(own.device) if self.class_weights is not None else None
+        objective = class_nll(
+            own, right, smoothing=self.label_smoothing, gamma=self.focal_gamma, weights=weights
+        )
+        return objective.sum(), plain.detach(), is_known.sum()
+
+    def begin_validation(self) -> None:
+        """With no text."""
+        self._validation: list[Labelling] = []
+
+    @torch.no_grad()
+    def validation_step(self, batch: LabelBatch, batch_idx: int) -> None:
+        """Label one batch of this validation."""
+        self._validation.append(self._labelled(batch))
+
+    def validated(self, store: Any) -> dict[str, float]:
+        """Figures of the validation or test that has just ended; every rank has to ask."""
+        return self._report(self._validation, store.counts["labels"], self.ranks).figures()
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[LabelBatch], store: Any) -> LabelReport:
+        """How well a store is labelled, of which a loader gives the batches."""
+        parts = [self._labelled(batch) for batch in batches]
+        return self._report(parts, store.counts["labels"], self.ranks)
+
+    def _report(self, parts: list[Labelling], names: list[str], ranks: Ranks) -> LabelReport:
+        total = Labelling()
+        for part in (part for own in ranks.gathered(parts) for part in own):
+            table = np.zeros((len(names), 3 if self.multiple else len(names)), dtype=np.int64)
+            table[: part.table.shape[0], : part.table.shape[1]] = part.table
+            total = total.plus(part._replace(table=table))
+        loss, accuracy = total.nll / max(total.known, 1), total.hits / max(total.texts, 1)
+        if not self.multiple:
+            report = report_of_confusion(total.table, names)
+            return LabelReport(loss, accuracy, total.texts, report, None)
+        hits = {name: Hits(*own) for name, own in zip(names, total.table.tolist(), strict=True)}
+        return LabelReport(loss, accuracy, total.texts, None, LabelCounts(hits))
+
+    def _labelled(self, batch: LabelBatch) -> Labelling:
+        device = move(batch, self.device)
+        scores = self.network(device)
+        _, nll, known = self._nll(scores, device.labels)
+        labels = batch.labels.numpy()
+        if self.multiple:
+            is_text = labels[:, 0] != IGNORE
+            gold, given = labels[is_text] == 1, np.zeros_like(labels[is_text], dtype=np.bool_)
+            given[:, : scores.shape[1]] = (scores > 0).cpu().numpy()[is_text]
+            table = np.stack([gold & given, given & ~gold, gold & ~given]).sum(axis=1).T
+            hits = int((gold == given).all(axis=1).sum())
+        else:
+            is_text = labels != IGNORE
+            gold, given = labels[is_text], scores.argmax(dim=-1).cpu().numpy()[is_text]
+            size = max(scores.shape[1], 1 + int(gold.max(initial=0)))
+            table = confusion(gold.tolist(), given.tolist(), size)
+            hits = int((gold == given).sum())
+        return Labelling(float(nll), int(known), int(is_text.sum()), hits, table)
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """(B, K) scores -> probabilities: together 1, or each by itself where several may hold."""
+        scores = scores.float()
+        return scores.sigmoid() if self.multiple else scores.softmax(dim=-1)
+
+    def wants_sample(self, data: Any) -> bool:
+        """With eval.sample_texts."""
+        return bool(data.evaluation.sample_texts > 0)
+
+    @torch.no_grad()
+    def sample(self, data: Any) -> Sample:
+        """The first texts of the validation split, their labels and what was said instead."""
+        texts, batch = data.first("val", data.evaluation.sample_texts)
+        self.network.eval()
+        shares = self.probabilities(self.network(move(batch, self.device))).cpu()
+        names = data.store("val").counts["labels"]
+        rows = []
+        for own, labels, share in zip(texts, batch.labels, shares, strict=True):
+            right = labels.nonzero()[:, 0].tolist() if self.multiple else [int(labels)]
+            given = (share > 0.5).nonzero()[:, 0].tolist() if self.multiple else [share.argmax()]
+            said, true = (", ".join(names[int(n)] for n in part) for part in (given, right))
+            rows.append(f"{' | '.join(own)}\n  {said or 'nothing'}; right: {true or 'nothing'}")
+        return Sample("\n\n".join(rows), {})
+
+
+def _weights(by_name: Mapping[str, float] | None, labels: tuple[str, ...]) -> Tensor | None:
+    if by_name is None:
+        return None
+    if unknown := sorted(by_name.keys() - set(labels)) if labels else []:
+        raise ValueError(
+            f"task.class_weights names {', '.join(unknown)}: the training split has the labels "
+            f"{', '.join(labels)}"
+        )
+    return torch.tensor([float(by_name.get(label, 1.0)) for label in labels])
