@@ -100,8 +100,8 @@ def test_no_sentence_of_msra_ner_is_trained_on_and_tested(data_folder):
     trained = [sentence.words for sentence in corpus.tagged("train")]
 
     assert not others & set(trained)
-    assert len(trained) + corpus.counts["also in val or test"] == 55_289
-    assert corpus.counts == {"also in val or test": 8_452, "repaired tag": 17}
+    assert len(trained) + corpus.counts["also in another split"] == 55_289
+    assert corpus.counts == {"also in another split": 8_452, "repaired tag": 17}
 
 
 def test_cluener_has_every_entity_but_two_that_overlap(data_folder):
@@ -129,18 +129,109 @@ def test_events_have_their_sentences_and_every_span_is_kept_or_counted(
         sentences[split] = list(corpus.tagged(split))
         counts[split] = corpus.counts
 
-    seen = counts["train"]["also in val or test"]
+    seen = sum(counts[split]["also in another split"] for split in ("train", "val"))
     assert len(sentences["train"]) + len(sentences["val"]) + seen == train
     assert len(sentences["test"]) == test
     kept = sum(begins(sentences["test"]).values())
     assert kept + counts["test"].total() == {"base": 13_651, "trans": 15_778}[part]
 
 
-@pytest.mark.parametrize("name", ["conll2003", "resume_ner", "msra_ner"])
+@pytest.mark.parametrize(
+    ("name", "changes", "folder", "sizes", "dropped"),
+    [
+        ("sst2", {}, "sst2", [6_920, 872, 1_821], {}),
+        ("financial_phrasebank", {}, "financial_phrasebank", [3_861, 527, 458], {}),
+        (
+            "financial_phrasebank",
+            {"train": "Sentences_AllAgree.txt"},
+            "financial_phrasebank",
+            [1_812, 225, 227],
+            {},
+        ),
+        ("chnsenticorp", {}, "chnsenticorp", [8_304, 937, 1_200], {"also in another split": 359}),
+        ("banking77", {}, "banking77", [9_008, 995, 3_080], {}),
+        ("clue", {"task": "afqmc"}, "afqmc", [30_913, 3_421, 4_316], {}),
+        ("clue", {"task": "ocnli"}, "ocnli", [9_057, 928, 2_950], {"label -": 65}),
+        ("fewclue", {"task": "tnews"}, "fewclue", [1_185, 1_098, 2_010], {}),
+        ("fewclue", {"task": "iflytek"}, "fewclue", [3_024, 1_373, 1_749], {}),
+        ("fewclue", {"task": "eprstmt"}, "fewclue", [160, 160, 610], {}),
+        ("fewclue", {"task": "bustm"}, "fewclue", [160, 160, 1_772], {}),
+        ("fewclue", {"task": "csl"}, "fewclue", [160, 160, 2_838], {}),
+    ],
+)
+def test_labelled_sets_have_their_sizes(name, changes, folder, sizes, dropped, data_folder):
+    data_folder(folder)
+    corpus = load(name, **changes)
+    counts = Counter()
+    found = {}
+
+    for split in SPLITS:
+        found[split] = list(corpus.labelled(split))
+        counts += corpus.counts
+
+    assert [len(found[split]) for split in SPLITS] == sizes
+    assert counts == dropped
+    assert all(len(record.labels) == 1 for split in SPLITS for record in found[split])
+
+
+def test_labels_are_those_of_the_readme(data_folder):
+    data_folder("sst2")
+    data_folder("ocnli")
+
+    sst2 = Counter(record.labels[0] for record in load("sst2").labelled("test"))
+    ocnli = Counter(record.labels[0] for record in load("clue", task="ocnli").labelled("test"))
+
+    assert sst2 == {"negative": 912, "positive": 909}
+    assert ocnli == {"entailment": 947, "neutral": 1103, "contradiction": 900}
+
+
+@pytest.mark.parametrize("name", ["chnsenticorp", "clue", "financial_phrasebank"])
+def test_no_text_is_in_two_splits(name, data_folder):
+    data_folder("chnsenticorp")
+    corpus = load(name, **({"task": "ocnli"} if name == "clue" else {}))
+
+    found = [{record[:2] for record in corpus.labelled(split)} for split in SPLITS]
+
+    assert not found[0] & found[1] | found[0] & found[2] | found[1] & found[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "test", "message"),
+    [
+        ("chnsenticorp", "test.tsv", r"line 1: 'label' is 'text_a', which is none of the labels"),
+        ("clue", "test.txt", "line 1 has 2 cells, but data.columns names 3 .*neither be trained"),
+    ],
+)
+def test_a_test_file_without_labels_is_refused(name, test, message, data_folder):
+    data_folder(name if name != "clue" else "afqmc")
+    if name == "clue":
+        content = yaml.safe_load((CONF / "data" / "clue.yaml").read_text("utf-8"))["data"]["corpus"]
+        tasks = {"afqmc": content["tasks"]["afqmc"] | {"test": test}}
+        corpus = load("clue", task="afqmc", tasks=tasks)
+    else:
+        corpus = load(name, test=test)
+
+    with pytest.raises(ValueError, match=message):
+        list(corpus.labelled("test"))
+
+
+def test_a_set_that_cannot_be_downloaded_says_what_to_put_where(data_folder):
+    data_folder("fewclue")
+
+    with pytest.raises(
+        FileNotFoundError, match=r"data set tnews is not in .*train\.json, dev\.json"
+    ):
+        list(load("clue", task="tnews").labelled("train"))
+
+
+@pytest.mark.parametrize(
+    "name", ["conll2003", "resume_ner", "msra_ner", "sst2", "chnsenticorp", "banking77"]
+)
 def test_every_file_of_a_set_with_labels_can_be_downloaded(name):
     corpus = yaml.safe_load((CONF / "data" / f"{name}.yaml").read_text("utf-8"))["data"]["corpus"]
 
-    assert [entry["file"] for entry in corpus["download"]] == [corpus[split] for split in SPLITS]
+    named = [corpus[split] for split in SPLITS if corpus[split] is not None]
+    assert [entry["file"] for entry in corpus["download"]] == named
     assert all(len(entry["sha256"]) == 64 for entry in corpus["download"])
 
 

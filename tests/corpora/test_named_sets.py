@@ -13,6 +13,8 @@ TASKS = {  # of corpora with labels
     "TaggedFiles": "token_labels",
     "Cluener": "token_labels",
     "FewFCEvents": "token_labels",
+    "LabelledRecords": "text_labels",
+    "LabelledTasks": "text_labels",
 }
 
 

@@ -153,7 +153,7 @@ def test_sentences_seen_in_val_and_test_are_dropped_from_training_and_counted(tm
     files = corpus(tmp_path, **named, drop_seen=True)
 
     assert [sentence.words for sentence in files.tagged("train")] == [("b",)]
-    assert files.counts == {"also in val or test": 3, "empty sentence": 1}
+    assert files.counts == {"also in another split": 3, "empty sentence": 1}
     assert [sentence.words for sentence in files.tagged("test")] == [("c",), ("d",)]
     assert not files.counts
     assert len(read(tmp_path, **named)) == 4
