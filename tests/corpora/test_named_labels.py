@@ -215,6 +215,40 @@ def test_a_test_file_without_labels_is_refused(name, test, message, data_folder)
         list(corpus.labelled("test"))
 
 
+@pytest.mark.parametrize("language", ["en", "zh", "de"])
+def test_xquad_has_its_questions_and_the_same_ones_in_every_language(language, data_folder):
+    data_folder("xquad")
+    corpus = load("xquad", language=language)
+
+    found = [list(corpus.questions(split)) for split in SPLITS]
+
+    assert [len(part) for part in found] == [671, 197, 322]
+    assert not corpus.counts
+    english = [[q.id for q in load("xquad").questions(split)] for split in SPLITS]
+    assert [[question.id for question in part] for part in found] == english
+    contexts = [{question.context for question in part} for part in found]
+    assert sum(map(len, contexts)) == 240
+
+
+def test_every_answer_of_cmrc2018_is_in_its_context_or_counted(data_folder):
+    data_folder("cmrc2018")
+    corpus = load("cmrc2018")
+
+    sizes = [len(list(corpus.questions(split))) for split in SPLITS]
+    tested = list(corpus.questions("test"))
+
+    assert sizes == [896, 106, 3_219]
+    assert corpus.counts == {
+        "answer that is not in its context": 193,
+        "answer moved to where its text is": 7,
+    }
+    for question in tested:
+        assert question.answers
+        for text, start in question.answers:
+            assert question.context[start : start + len(text)] == text
+    assert sum(len(question.answers) for question in tested) == 9_657 - 193
+
+
 def test_a_set_that_cannot_be_downloaded_says_what_to_put_where(data_folder):
     data_folder("fewclue")
 

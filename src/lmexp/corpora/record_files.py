@@ -110,7 +110,7 @@ class RecordFiles(ABC, Generic[Item]):
         self.counts = Counter()
         if split not in self.splits:
             return
-        own: Split = split if split in self._names else "train"
+        own = self._own(split)
         is_shared = own == "train" and any(self._fractions)
         seen = self._seen() if self._drops_seen and own == "train" else set()
         is_empty = True
@@ -130,6 +130,10 @@ class RecordFiles(ABC, Generic[Item]):
         if is_empty:
             names = ", ".join(str(path) for paths in self._paths(own) for path in paths)
             raise ValueError(f"{names} has no {self._things}: name files with text in them")
+
+    def _own(self, split: Split) -> Split:
+        """The split whose files have the records of this one."""
+        return split if split in self._names else "train"
 
     def _seen(self) -> set[bytes]:
         """Hashes of the keys in val and test, where they have files of their own."""
