@@ -77,6 +77,14 @@ def test_a_second_text_belongs_to_the_first(tmp_path):
     assert found == [("a", "b\nc", ("no",))]
 
 
+def test_names_of_labels_may_be_keyed_by_numbers(tmp_path):
+    (tmp_path / "a.tsv").write_text("text\tlabel\na\t0\nb\t1\n")
+
+    found = read(tmp_path, label_names={0: "no", "1": "yes"})
+
+    assert [labels for *_, labels in found] == [("no",), ("yes",)]
+
+
 def test_several_labels_come_in_a_list_or_between_separators(tmp_path):
     (tmp_path / "a.tsv").write_text("text\tlabel\na\tx; y;x\nb\t\n")
     (tmp_path / "a.jsonl").write_text(

@@ -68,7 +68,7 @@ class LabelledRecords(RecordFiles[Labelled]):
         second: str | None,
         label: str,
         label_separator: str | None,
-        label_names: dict[str, str],
+        label_names: dict[str | int, str],
         drop_labels: list[str],
         drop_seen: bool,
         on_invalid: OnInvalid,
@@ -82,7 +82,7 @@ class LabelledRecords(RecordFiles[Labelled]):
         self._table = Table(columns, separator, encoding)
         self._fields = {"data.text": text} | ({} if second is None else {"data.second": second})
         self._label, self._label_separator = label, label_separator
-        self._label_names, self._drop_labels = dict(label_names), list(drop_labels)
+        self._label_names, self._drop_labels = _by_text(label_names), list(drop_labels)
         wanted = [*self._fields.values(), label]
         if columns is not None and (missing := set(wanted) - set(columns)):
             raise ValueError(
@@ -173,6 +173,11 @@ class LabelledRecords(RecordFiles[Labelled]):
                 "neither be trained on nor scored"
             )
         return row.value[field]
+
+
+def _by_text(names: Mapping[str | int, str]) -> dict[str, str]:
+    """The names, where {0: no} of a command line means the same as {"0": no}."""
+    return {str(label): name for label, name in names.items()}
 
 
 def _as_text(label: Any) -> str:
