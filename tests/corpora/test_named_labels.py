@@ -1,5 +1,7 @@
 """The sets with labels that conf/data names, read from $LMEXP_DATA, against published counts."""
 
+import gzip
+import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -258,15 +260,31 @@ def test_a_set_that_cannot_be_downloaded_says_what_to_put_where(data_folder):
         list(load("clue", task="tnews").labelled("train"))
 
 
-@pytest.mark.parametrize(
-    "name", ["conll2003", "resume_ner", "msra_ner", "sst2", "chnsenticorp", "banking77"]
-)
-def test_every_file_of_a_set_with_labels_can_be_downloaded(name):
-    corpus = yaml.safe_load((CONF / "data" / f"{name}.yaml").read_text("utf-8"))["data"]["corpus"]
+def remotes():
+    """What the sets with labels download: folder, file, url, checksum."""
+    for path in sorted((CONF / "data").glob("*.yaml")):
+        section = yaml.safe_load(path.read_text("utf-8"))["data"]["corpus"]
+        kind = section["_target_"].split(".")[-2]
+        if kind not in ("tagged", "cluener", "events", "labelled", "labelled_tasks", "questions"):
+            continue
+        for own in section["tasks"].values() if "tasks" in section else [section]:
+            for entry in own.get("download", []):
+                yield own["folder"], entry["file"], entry["url"], entry["sha256"]
 
-    named = [corpus[split] for split in SPLITS if corpus[split] is not None]
-    assert [entry["file"] for entry in corpus["download"]] == named
-    assert all(len(entry["sha256"]) == 64 for entry in corpus["download"])
+
+@pytest.mark.parametrize(
+    ("folder", "file", "url", "sha256"), list(remotes()), ids=lambda value: value[-24:]
+)
+def test_what_would_be_downloaded_is_what_the_counts_were_taken_of(
+    folder, file, url, sha256, data_folder
+):
+    (path,) = data_folder(folder).glob(f"{file}*")
+
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+
+    assert hashlib.sha256(content).hexdigest() == sha256
+    assert url.startswith("https://raw.githubusercontent.com/")
+    assert url.endswith(f"/{file}")
 
 
 def test_words_of_the_users_own_are_read_by_labelled_tokens(tmp_path):
