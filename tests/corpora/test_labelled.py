@@ -104,6 +104,14 @@ def test_labels_that_say_there_is_none_are_dropped_and_counted(tmp_path):
     assert files.counts == {"label -": 2}
 
 
+def test_empty_texts_are_dropped_and_counted(tmp_path):
+    (tmp_path / "a.tsv").write_text("text\tsecond\tlabel\na\tb\tx\n \tb\tx\na\t\tx\n")
+    files = corpus(tmp_path, second="second")
+
+    assert [tuple(record) for record in files.labelled("train")] == [("a", "b", ("x",))]
+    assert files.counts == {"empty text": 2}
+
+
 def test_files_of_each_split_as_the_command_line_names_them(tmp_path):
     for name in "abc":
         (tmp_path / f"{name}.tsv").write_text(f"text\tlabel\n{name}\tx\n")

@@ -94,6 +94,7 @@ def test_the_val_and_test_of_msra_ner_have_the_published_entities(data_folder):
     assert begins(found["test"]) == {"PER": 1973, "LOC": 2877, "ORG": 1331}
 
 
+@pytest.mark.slow
 def test_no_sentence_of_msra_ner_is_trained_on_and_tested(data_folder):
     data_folder("ner_zh_msra")
     corpus = load("msra_ner")

@@ -13,13 +13,16 @@ from lmexp.corpora.splitting import Fractions
 from lmexp.corpora.tables import Table
 from lmexp.corpora.tagged import SPLIT_KEYS
 
+EMPTY = "empty text"
+
 
 class LabelledRecords(RecordFiles[Labelled]):
     r"""Rows or records with a text, perhaps a second one, and what is said of them.
 
     .jsonl, .ndjson and .json have records; .tsv and .csv rows with names on top, or without, as
     files of any other name. A field of text holds a string, or a list of strings that is joined by
-    "\n"; one of labels a string or number, or a list of them.
+    "\n"; one of labels a string or number, or a list of them. A record with an empty text is
+    dropped and counted.
 
     Args:
         train: files of the training split, or of everything: names, globs, folders.
@@ -125,6 +128,8 @@ class LabelledRecords(RecordFiles[Labelled]):
         for label in labels:
             if label in self._drop_labels:
                 return Entry(key, (), f"label {label}")
+        if not all(text.text.strip() for text in texts):
+            return Entry(key, (), EMPTY)
         second = texts[1].text if len(texts) > 1 else None
         named = tuple(self._named(label, row) for label in labels)
         return Entry(key, (Labelled(key, second, named),), flaw)
