@@ -234,3 +234,21 @@ def test_a_task_of_several_is_read_by_name(tmp_path):
         tasks(tmp_path, "two")
     with pytest.raises(ValueError, match=r"data\.corpus\.tasks\.one: .*'lable'"):
         tasks(tmp_path, "one", lable="label")
+
+
+def test_the_fingerprint_tells_what_decides_the_records(tmp_path):
+    (tmp_path / "a.tsv").write_text("text\tlabel\nb\tx\n")
+    changes = [
+        {},
+        {"text": "label", "label": "text"},
+        {"second": "label"},
+        {"label_names": {"x": "y"}},
+        {"label_separator": ";"},
+        {"drop_labels": ["x"]},
+        {"drop_seen": True},
+        {"columns": ["text", "label"]},
+        {"encoding": "latin-1"},
+        {"val_fraction": 0.1},
+    ]
+
+    assert len({corpus(tmp_path, **own).fingerprint() for own in changes}) == len(changes)

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -15,9 +16,9 @@ CONF = Path(__file__).parents[2] / "conf"
 SPLITS = ("train", "val", "test")
 
 
-def load(name, **changes):
+def load(name, root=None, **changes):
     section = yaml.safe_load((CONF / "data" / f"{name}.yaml").read_text("utf-8"))["data"]
-    return build(section["corpus"] | changes, root=None)
+    return build(section["corpus"] | changes, root=root)
 
 
 def tags_of(sentences):
@@ -297,3 +298,30 @@ def test_words_of_the_users_own_are_read_by_labelled_tokens(tmp_path):
 
     assert sum(sizes) == 200
     assert sizes == pytest.approx([160, 20, 20], abs=12)
+
+
+@pytest.mark.parametrize(
+    ("task", "record", "expected"),
+    [
+        (
+            "tnews",
+            {"label": "108", "label_desc": "news_edu", "sentence": "上课时", "keywords": ""},
+            ("上课时", None, ("news_edu",)),
+        ),
+        (
+            "iflytek",
+            {"label": "110", "label_des": "社区超市", "sentence": "朴朴"},
+            ("朴朴", None, ("社区超市",)),
+        ),
+        (
+            "csl",
+            {"id": 1, "abst": "为解决", "keyword": ["水声", "矩阵"], "label": "0"},
+            ("为解决", "水声\n矩阵", ("wrong",)),
+        ),
+    ],
+)
+def test_tasks_of_clue_are_read_from_its_own_files(task, record, expected, tmp_path):
+    for name in ("train.json", "dev.json"):
+        (tmp_path / name).write_text(json.dumps(record, ensure_ascii=False) + "\n")
+
+    assert list(load("clue", root=str(tmp_path), task=task).labelled("test")) == [expected]

@@ -229,3 +229,19 @@ def test_records_that_are_wrong_are_named(record, message, tmp_path):
 
     with pytest.raises(ValueError, match=message):
         read(tmp_path)
+
+
+def test_the_fingerprint_tells_what_decides_the_sentences(tmp_path):
+    (tmp_path / "a.txt").write_text("a O\n")
+    changes = [
+        {},
+        {"word_column": 1, "tag_column": 0},
+        {"scheme": "bioes"},
+        {"on_bad_tag": "repair"},
+        {"types": {"X": "Y"}},
+        {"joins_words": True},
+        {"drop_seen": True},
+        {"val_fraction": 0.1},
+    ]
+
+    assert len({corpus(tmp_path, **own).fingerprint() for own in changes}) == len(changes)
