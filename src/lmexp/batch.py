@@ -41,6 +41,19 @@ class SegmentBatch(NamedTuple):
     belongs: Tensor  # (B,) int64: 1: the second segment goes on from the first; IGNORE: no second
 
 
+class TagBatch(NamedTuple):
+    """Windows of sentences, whose words are to be tagged. W words of a window."""
+
+    input_ids: Tensor  # (B, T) int64
+    attention_mask: Tensor  # (B, T) bool, True on real tokens; padding is on the right
+    firsts: Tensor  # (B, W) int64, the column of each word's first token; 0 where there is no word
+    labels: Tensor  # (B, W) int64, IGNORE where another window tags the word, or there is none;
+    # numbers beyond those that a model predicts are of tags that no training text has
+    sentences: Tensor  # (B,) int64, numbers; the windows of one stand side by side, in order
+    spelling: Tensor | None  # (B, W, C) uint8, the bytes of each word
+    spelling_sizes: Tensor | None  # (B, W) int64, how many they are
+
+
 class TrainStep(NamedTuple):
     """All that one optimizer step learns from."""
 

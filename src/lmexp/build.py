@@ -41,6 +41,10 @@ def vocab_of(tokenizer: Any) -> Any:
         from lmexp.pair_data import pair_vocab
 
         return pair_vocab(tokenizer)
+    if isinstance(tokenizer, tokenizers.LabelledTokenizer):
+        from lmexp.labelled_data import LabelVocab
+
+        return LabelVocab(vocab_of(tokenizer.text), tokenizer.labels)
     ids = tokenizers.PAD_ID, tokenizers.BOS_ID, tokenizers.EOS_ID, tokenizers.MASK_ID
     return Vocab(tokenizer.vocab_size, *ids)
 
@@ -84,6 +88,8 @@ def _of_text(recipe: Recipe) -> dict[str, Any]:
     if "mask_rate" in recipe["data"]:
         data = recipe["data"]
         return {"has_pairs": data["pairs"] is not None, "mask_rate": data["mask_rate"]}
+    if "spelling" in recipe["data"]:
+        return {"spelled": recipe["data"]["spelling"] > 0}
     if "lanes" not in recipe["data"]:
         return {}
     return {

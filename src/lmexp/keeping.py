@@ -160,6 +160,7 @@ class Keeper(Callback):
         if not math.isfinite(value):
             what = f"{task.monitor} after step {task.steps_done} is not finite"
             raise NonFiniteError(what, is_of_a_step=False)
+        value = -value if task.greater_is_better else value
         if task.schedule is not None:
             task.schedule.observe(value)
         if self._stopper.validated(value):

@@ -27,6 +27,15 @@ def _is_at(path: str) -> Callable[[Target], bool]:
     return lambda target: target.path == path
 
 
+OF_CORPUS = {  # what a corpus streams -> what it is of
+    "pieces": "text",
+    "pairs": "pairs",
+    "tagged": "tags",
+    "labelled": "labels",
+    "questions": "questions",
+}
+EVALUATIONS = ("EvalWindows", "EvalPairs", "EvalSegments", "EvalTags")
+
 SECTIONS = {
     "model": Section(
         "an architecture: a dataclass with decoder(), encoder(), encoder_decoder() or "
@@ -38,7 +47,7 @@ SECTIONS = {
         lambda target: "network_kind" in target.constants and _is_a("LightningModule")(target),
         frozenset(
             {"architecture", "vocab", "optimizer", "schedule", "seed"}
-            | {"carries_state", "document_mask", "has_pairs", "mask_rate"}
+            | {"carries_state", "document_mask", "has_pairs", "mask_rate", "spelled"}
         ),
     ),
     "tokenizer": Section(
@@ -51,15 +60,14 @@ SECTIONS = {
         frozenset({"tokenizer", "seed", "micro_batches", "evaluation"}),
     ),
     "data.corpus": Section(
-        "a corpus, with pieces() or pairs()",
-        lambda target: bool({"pieces", "pairs"} & target.methods),
+        "a corpus, with one of pieces(), pairs(), tagged(), labelled() and questions()",
+        lambda target: bool(OF_CORPUS.keys() & target.methods),
         frozenset({"root"}),
     ),
     "data.cleaning": Section("a cleaning, with clean()", _has("clean")),
     "eval": Section(
-        "lmexp.data.EvalWindows, lmexp.pair_evaluation.EvalPairs or "
-        "lmexp.segment_data.EvalSegments",
-        lambda target: target.name in ("EvalWindows", "EvalPairs", "EvalSegments"),
+        "one of conf/eval/",
+        lambda target: target.name in EVALUATIONS,
     ),
     "optimizer": Section(
         "a torch.optim.Optimizer", _is_a("Optimizer"), frozenset({"params"})
@@ -77,5 +85,5 @@ SECTIONS = {
 
 
 def text_kind(target: Target) -> str:
-    """What a task, a data module or an evaluation reads: text, pairs of texts or segments."""
+    """What a task, a data module or an evaluation reads: text, segments of it, pairs of texts …"""
     return str(target.constants.get("text_kind", "text"))

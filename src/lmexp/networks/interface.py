@@ -117,11 +117,13 @@ class Encoder(Protocol):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         segment_ids: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> Tensor:
         """(B, T) token ids -> (B, T, D); no token sees padding.
 
         segment_ids (B, T) int64 say which of two segments a token belongs to, 0 or 1; a network
-        without a use for them reads past them.
+        without a use for them reads past them. features (B, T, D) say more of each token: they are
+        added to its embedding.
         """
         ...
 

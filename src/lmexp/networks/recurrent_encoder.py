@@ -93,14 +93,16 @@ class RecurrentEncoder(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         segment_ids: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> Tensor:
         """(B, S) token ids -> (B, S, D); no token sees padding, which is on the right.
 
         segment_ids are accepted and unused: a recurrent network reads where a segment ends.
+        features (B, S, D) are added to the embeddings.
         """
         mask = torch.ones_like(input_ids, dtype=torch.bool)
         mirror = mirrored(mask if attention_mask is None else attention_mask)
-        x = self.embed(input_ids)
+        x = self.embed(input_ids) if features is None else self.embed(input_ids) + features
         for layer in self.layers:
             x = layer(self.dropout(x), mirror)
         dropped: Tensor = self.dropout(x)

@@ -82,6 +82,7 @@ class TransformerEncoder(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         segment_ids: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> Tensor:
         """(B, T) token ids -> (B, T, D); no token sees padding.
 
@@ -89,9 +90,10 @@ class TransformerEncoder(nn.Module):
             input_ids: (B, T) int64.
             attention_mask: (B, T) bool, True on real tokens; None: all are.
             segment_ids: (B, T) int64 below num_segments; None: all are 0.
+            features: (B, T, D), added to the embeddings; None: nothing is.
         """
         length, device = input_ids.shape[1], input_ids.device
-        x = self.embed(input_ids)
+        x = self.embed(input_ids) if features is None else self.embed(input_ids) + features
         bias = None
         if attention_mask is not None:
             bias = padding_bias(attention_mask, product_dtype(self.embed.weight))

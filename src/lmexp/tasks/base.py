@@ -33,7 +33,8 @@ class Task(Accumulating):
         ema_decay: of the moving average that is validated in the network's stead; None has none.
     """
 
-    monitor = "val/loss"  # what is best where it is least
+    monitor = "val/loss"  # what says which checkpoint is best
+    greater_is_better = False
     text_kind = "text"  # what it reads: text, or pairs of texts
 
     def __init__(

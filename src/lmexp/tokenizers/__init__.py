@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lmexp.tokenizers.characters import Bytes, Chars
+from lmexp.tokenizers.labelled import LabelledTokenizer, encode_words
 from lmexp.tokenizers.pairs import PairTokenizer, tag_name
 from lmexp.tokenizers.reserved import (
     BOS_ID,
@@ -36,10 +37,12 @@ __all__ = [
     "UNK_ID",
     "Bytes",
     "Chars",
+    "LabelledTokenizer",
     "PairTokenizer",
     "SentencePiece",
     "Tokenizer",
     "Words",
+    "encode_words",
     "from_state",
     "load",
     "save",
@@ -50,7 +53,7 @@ _CLASSES: tuple[type[Tokenizer], ...] = (Bytes, Chars, Words, SentencePiece)
 
 
 def from_state(state: Mapping[str, Any]) -> Any:
-    """The tokenizer, or pair of them, that state() described.
+    """The tokenizer, or pair of them, or one with labels, that state() described.
 
     Raises:
         ValueError: the state is of no tokenizer of ours, or lacks something.
@@ -61,6 +64,8 @@ def from_state(state: Mapping[str, Any]) -> Any:
         return PairTokenizer(
             source, source if target is None else from_state(target), state.get("to")
         )
+    if state.get("class") == "LabelledTokenizer":
+        return LabelledTokenizer(from_state(state["text"]), state["labels"])
     for kind in _CLASSES:
         if kind.__name__ == state.get("class"):
             settings = dict(state)
@@ -76,7 +81,7 @@ def from_state(state: Mapping[str, Any]) -> Any:
     raise ValueError(f"the state is of class {state.get('class')!r}: it has to be one of {names}")
 
 
-def save(tokenizer: Tokenizer | PairTokenizer, path: Path) -> None:
+def save(tokenizer: Tokenizer | PairTokenizer | LabelledTokenizer, path: Path) -> None:
     """Write tokenizer.json: whole, or not at all."""
     temporary = path.with_name(path.name + ".tmp")
     text = json.dumps(tokenizer.state(), ensure_ascii=False, indent=1)

@@ -1,0 +1,354 @@
+"""What all data modules of labelled examples have in common: corpus → stores → loaders."""
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import lightning
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from lmexp import tokenizers
+from lmexp.batch import TrainStep
+from lmexp.batch_plan import deal
+from lmexp.cache import built, cache_folder
+from lmexp.loaders import Positions, Rank, current_rank, eval_loader, train_loader
+from lmexp.networks.interface import Vocab
+from lmexp.packing import EmptyTextError
+from lmexp.pair_plan import BucketPlan, Lengths, PairScoringPlan, Rows
+from lmexp.preparation import Split, announced, content_hash, settings
+from lmexp.ragged import RAGGED_FORMAT, RaggedStore, Row, write_ragged
+from lmexp.tokenizers import LabelledTokenizer
+
+COUNTS = ("examples", "tokens", "dropped", "unseen")
+
+
+class LabelVocab(NamedTuple):
+    """What networks and tasks have to know of a tokenizer with labels."""
+
+    text: Vocab
+    labels: tuple[str, ...]
+
+
+class Reader(Protocol):
+    """The examples of a split as a model reads them: each in one row, or cut into several."""
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each row, reserved ids included."""
+        ...
+
+    @property
+    def num_labels(self) -> int:
+        """Predicted things of all rows."""
+        ...
+
+    def rows_of(self, examples: Rows) -> Rows:
+        """The rows of some examples, those of one example side by side."""
+        ...
+
+    def batch(self, rows: Rows) -> Any:
+        """A typed batch of some rows; of none: one that predicts nothing."""
+        ...
+
+
+class LabelledDataModule(lightning.LightningDataModule):
+    """Labelled examples. A subclass says what is read of one, and how.
+
+    Args:
+        corpus: of labelled examples.
+        tokenizer: fitted by prepare on the training split, or one with labels from a checkpoint.
+        max_length: tokens of a row, reserved ids included.
+        batch_size: rows of an optimizer step, over all micro-batches and ranks.
+        batch_tokens: the same in tokens, padding included; exactly one of the two is given.
+        num_workers: processes that read batches.
+        root: where the corpus was looked for first.
+        seed: of the order.
+        micro_batches: parts of a step.
+        evaluation: of validation and test.
+    """
+
+    dtypes: ClassVar[Mapping[str, str]] = {}  # of the columns of a store
+    tokens: ClassVar[str] = "ids"  # the column whose numbers are tokens
+
+    plan: BucketPlan  # of the training split, once it is prepared
+    pin_memory = False  # set it for a GPU
+
+    def __init__(
+        self,
+        corpus: Any,
+        tokenizer: Any,
+        *,
+        max_length: int,
+        batch_size: int | None,
+        batch_tokens: int | None,
+        num_workers: int,
+        root: str | None,
+        seed: int,
+        micro_batches: int,
+        evaluation: Any,
+    ) -> None:
+        super().__init__()
+        self.corpus, self.root = corpus, root
+        self.tokenizer: Any = tokenizer
+        self.max_length, self.batch_size, self.batch_tokens = max_length, batch_size, batch_tokens
+        self.num_workers, self.seed, self.micro_batches = num_workers, seed, micro_batches
+        self.evaluation = evaluation
+        self.data_hash = ""  # of the examples; known after prepare
+        self.position = (0, 0)  # epoch and step in it where training begins
+        self._stores: dict[Split, RaggedStore] = {}
+        self._readers: dict[Split, Reader] = {}
+
+    @abstractmethod
+    def examples(self, split: Split) -> Iterator[Any]:
+        """Those of the corpus."""
+
+    @abstractmethod
+    def texts_of(self, example: Any) -> Iterable[str]:
+        """What the tokenizer learns from."""
+
+    @abstractmethod
+    def labels_of(self, example: Any) -> Iterable[str]:
+        """What is said of an example."""
+
+    @abstractmethod
+    def encoded(
+        self, example: Any, number: Callable[[str], int], changed: Counter[str]
+    ) -> Row | None:
+        """An example as it is stored, or None where it is left out.
+
+        Args:
+            example: of the corpus.
+            number: of a label; those that the training split lacks come after all others.
+            changed: counts by reason what is dropped or changed.
+        """
+
+    @abstractmethod
+    def make_reader(self, store: RaggedStore, *, is_training: bool) -> Reader:
+        """The rows of a store."""
+
+    def stored_with(self) -> Any:
+        """What beside corpus and tokenizer decides what is stored; JSON can hold it."""
+        return None
+
+    def prepare(
+        self,
+        *,
+        fit: bool = True,
+        splits: Sequence[Split] = ("train", "val", "test"),
+        data_hash: str | None = None,
+        announce: Callable[[str], None] | None = None,
+    ) -> None:
+        """Fit the tokenizer, number the labels and tokenise, or find all that in the cache.
+
+        Args:
+            fit: False keeps the tokenizer that was given (a checkpoint's); labels are numbered
+                anew where it has none.
+            splits: those that will be read.
+            data_hash: of the examples that a run began with; None for a new run.
+            announce: told what takes long, every ten seconds.
+
+        Raises:
+            ValueError: a split has no example, or another data_hash.
+        """
+        self.data_hash = content_hash(RAGGED_FORMAT, self.corpus.fingerprint())
+        if data_hash not in (None, self.data_hash):
+            raise ValueError(
+                f"the examples of {self.corpus.source} have changed since the run began: their "
+                f"hash is {self.data_hash[:12]}…, and was {str(data_hash)[:12]}…; bring the old "
+                "ones back, or begin a new run without resume="
+            )
+        if fit or not isinstance(self.tokenizer, LabelledTokenizer):
+            self.tokenizer = self._fitted(fit=fit)
+        for split in splits:
+            self._stores[split] = self._store(split, announce)
+            if (unseen := self._stores[split].counts["unseen"]) and announce is not None:
+                names = ", ".join(f"{name} ({count:,})" for name, count in unseen.items())
+                announce(
+                    f"labels of the {split} split that the training split lacks: {names}: none of "
+                    "them will ever be predicted, and each counts as an error"
+                )
+        if "train" in splits:
+            lengths = self.reader("train").lengths
+            self.plan = BucketPlan(
+                Lengths(lengths, lengths),
+                batch_size=self.batch_size,
+                batch_tokens=self.batch_tokens,
+                micro_batches=self.micro_batches,
+                seed=self.seed,
+            )
+
+    def _fitted(self, *, fit: bool) -> LabelledTokenizer:
+        text = getattr(self.tokenizer, "text", self.tokenizer)
+
+        def write(folder: Path) -> None:
+            if fit:
+                text.fit(lambda: (t for e in self.examples("train") for t in self.texts_of(e)))
+            labels = {label for e in self.examples("train") for label in self.labels_of(e)}
+            if not labels:
+                raise self._is_empty("train", EmptyTextError.of(self.corpus.counts))
+            folder.mkdir(parents=True)
+            fitted = LabelledTokenizer(text, sorted(labels, key=label_order))
+            tokenizers.save(fitted, folder / "tokenizer.json")
+
+        key = settings(text) if fit else text.hash()
+        key = content_hash(self.data_hash, type(self).__name__, key)
+        folder = built(cache_folder() / "tokenizers" / key, write)
+        fitted: LabelledTokenizer = tokenizers.load(folder / "tokenizer.json")
+        return fitted
+
+    def _store(self, split: Split, announce: Callable[[str], None] | None) -> RaggedStore:
+        numbers = {label: number for number, label in enumerate(self.tokenizer.labels)}
+        known, unseen = len(numbers), Counter[str]()
+
+        def number(label: str) -> int:
+            found = numbers.setdefault(label, len(numbers))
+            if found >= known:
+                unseen[label] += 1
+            return found
+
+        def rows(dropped: Counter[str]) -> Iterator[Row]:
+            examples = announced(self.examples(split), f"preparing {split}", "examples", announce)
+            for example in examples:
+                row = self.encoded(example, number, dropped)
+                if row is not None:
+                    yield row
+            dropped.update(self.corpus.counts)
+
+        def facts() -> dict[str, Any]:
+            return {"labels": list(numbers), "unseen": dict(sorted(unseen.items()))}
+
+        key = content_hash(
+            *(self.data_hash, type(self).__name__, split, self.tokenizer.hash()), self.stored_with()
+        )
+        try:
+            return RaggedStore(
+                built(
+                    cache_folder() / "labelled" / key,
+                    lambda folder: write_ragged(folder, rows, self.dtypes, facts) and None,
+                )
+            )
+        except EmptyTextError as error:
+            raise self._is_empty(split, error) from error
+
+    def _is_empty(self, split: Split, error: EmptyTextError) -> ValueError:
+        return ValueError(
+            f"the {split} split of {self.corpus.source} has no labelled example ({error}): give it "
+            "some"
+        )
+
+    @property
+    def vocab(self) -> LabelVocab:
+        """What networks have to know of the tokenizer, and the labels that there are."""
+        text = getattr(self.tokenizer, "text", self.tokenizer)
+        ids = tokenizers.PAD_ID, tokenizers.BOS_ID, tokenizers.EOS_ID, tokenizers.MASK_ID
+        return LabelVocab(Vocab(text.vocab_size, *ids), getattr(self.tokenizer, "labels", ()))
+
+    def store(self, split: Split) -> RaggedStore:
+        """The examples of a prepared split."""
+        return self._stores[split]
+
+    def reader(self, split: Split) -> Reader:
+        """The rows of a prepared split."""
+        if split not in self._readers:
+            store = self.store(split)
+            self._readers[split] = self.make_reader(store, is_training=split == "train")
+        return self._readers[split]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch; the same in every one."""
+        return self.plan.steps_per_epoch
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Predicted things of a step, on average over an epoch."""
+        return max(1, round(self.reader("train").num_labels / self.steps_per_epoch))
+
+    @property
+    def row_length(self) -> int:
+        """Tokens of a row, on average."""
+        return max(1, round(float(self.reader("train").lengths.mean())))
+
+    def start_at(self, position: tuple[int, int]) -> None:
+        """(epoch, step in it) where train_dataloader begins."""
+        self.position = position
+
+    def train_dataloader(self) -> DataLoader[TrainStep]:
+        """The steps of this rank from start_at on, epoch after epoch, without end."""
+        steps = LabelledSteps(self.reader("train"), self.plan, current_rank())
+        positions = Positions(self.steps_per_epoch, self.position)
+        return train_loader(
+            steps, positions, num_workers=self.num_workers, pin_memory=self.pin_memory
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Every example of the validation split once."""
+        return self.eval_dataloader("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Every example of the test split once."""
+        return self.eval_dataloader("test")
+
+    def eval_dataloader(self, split: Split) -> DataLoader[Any]:
+        """Every example of a prepared split once, all rows of one in the same batch."""
+        column = self.store(split).columns[self.tokens].lengths
+        plan = PairScoringPlan(Lengths(column, column), self.evaluation.batch_size)
+        batches = deal(plan.batches(), *current_rank())
+        return eval_loader(LabelledBatches(self.reader(split), batches), pin_memory=self.pin_memory)
+
+    def facts(self) -> dict[str, Any]:
+        """What was read, for the record."""
+        facts: dict[str, Any] = {
+            "source": self.corpus.source,
+            "data_hash": self.data_hash,
+            "tokenizer_hash": self.tokenizer.hash(),
+            "vocab_size": self.tokenizer.vocab_size,
+            "labels": list(self.tokenizer.labels),
+        }
+        for split, store in self._stores.items():
+            tokens = {"tokens": len(store.columns[self.tokens].values)}
+            counts = store.counts | tokens
+            facts[split] = {key: counts[key] for key in COUNTS}
+            if split != "train" and "train" in self._stores:
+                shared = int(np.isin(store.hashes, self._stores["train"].hashes).sum())
+                facts[split]["lines_in_train"] = shared  # examples
+        if "train" in self._stores:
+            facts["padding"] = round(self.plan.padding(), 4)
+            facts["padding_of_random_batches"] = round(self.plan.random_padding(), 4)
+        return facts
+
+
+def label_order(label: str) -> tuple[bool, str, str]:
+    """O first, then by type, its beginning before its inside; classes by name."""
+    prefix, hyphen, rest = label.partition("-")
+    is_tag = bool(hyphen) and prefix in ("B", "I")
+    return (label != "O", rest if is_tag else label, prefix if is_tag else "")
+
+
+class LabelledSteps(Dataset[TrainStep]):
+    """The step at a position of the plan, as one rank reads it."""
+
+    def __init__(self, reader: Reader, plan: BucketPlan, rank: Rank) -> None:
+        self._reader, self._plan, self._rank = reader, plan, rank
+
+    def __getitem__(self, position: tuple[int, int]) -> TrainStep:
+        epoch, step = position
+        parts = deal(self._plan.step(epoch, step), *self._rank)
+        return TrainStep([self._reader.batch(rows) for rows in parts], epoch, step, carries=False)
+
+
+class LabelledBatches(Dataset[Any]):
+    """Batches of an evaluation."""
+
+    def __init__(self, reader: Reader, batches: list[Rows]) -> None:
+        self._reader, self._batches = reader, batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._reader.batch(self._reader.rows_of(self._batches[index]))

@@ -1,0 +1,288 @@
+"""A tag for each word: named entities, triggers and arguments of events, parts of speech.
+
+Shapes: B windows, W words, K tags, N words that are tagged.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, NamedTuple, Protocol
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor, nn
+
+from lmexp.batch import IGNORE, TagBatch, move
+from lmexp.class_losses import class_nll
+from lmexp.label_scores import LabelCounts, entity_counts, spans, token_counts
+from lmexp.networks.interface import Encoder, State, Vocab
+from lmexp.ranks import Ranks
+from lmexp.schedules import Schedule
+from lmexp.tasks.base import MakeOptimizer, Task
+from lmexp.tasks.interface import Sample, Sums
+from lmexp.tasks.tag_network import TagNetwork
+
+
+class BuildsEncoder(Protocol):
+    """An architecture that can be asked for an encoder."""
+
+    def encoder(self, vocab: Vocab) -> Any:
+        """A network that meets networks.interface.Encoder."""
+        ...
+
+
+class LabelVocab(Protocol):
+    """What is known of texts and of what is said of them."""
+
+    @property
+    def text(self) -> Vocab: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+
+class Tagged(NamedTuple):
+    """Sentences that were tagged, as numbers of tags."""
+
+    nll: float  # nats, of words whose tag some training text has
+    known: int  # such words
+    gold: list[list[int]]
+    given: list[list[int]]
+
+    def plus(self, other: "Tagged") -> "Tagged":
+        """Both, one after the other."""
+        return Tagged(
+            self.nll + other.nll,
+            self.known + other.known,
+            self.gold + other.gold,
+            self.given + other.given,
+        )
+
+
+class TagReport(NamedTuple):
+    """What is to be known of how well sentences were tagged."""
+
+    loss: float  # nats a word
+    entities: LabelCounts
+    tokens: LabelCounts
+
+    def figures(self) -> dict[str, float]:
+        """The averages, entities first: where most words have no tag, tokens flatter."""
+        entities, tokens = self.entities.report().averages, self.tokens.report().averages
+        micro = entities["micro avg"]
+        return {
+            "loss": self.loss,
+            "entity_f1": micro.f1,
+            "entity_precision": micro.precision,
+            "entity_recall": micro.recall,
+            "token_accuracy": tokens["micro avg"].f1,
+            "token_macro_f1": tokens["macro avg"].f1,
+            "tokens": float(tokens["micro avg"].support),
+        }
+
+
+class TokenLabels(Task):
+    """Tags of words, from all words of their sentence.
+
+    Args:
+        architecture: asked for its encoder.
+        vocab: of the tokenizer, and the tags.
+        optimizer: see Task.
+        schedule: see Task.
+        seed: see Task.
+        spelled: whether batches hold the bytes of words.
+        spelling_size: see TagNetwork; without effect where batches hold none.
+        crf: see TagNetwork.
+        dropout: see TagNetwork.
+        label_smoothing: see class_losses.class_nll; 0 with a CRF.
+        focal_gamma: likewise.
+        clip_norm: see Task.
+        ema_decay: see Task.
+
+    Raises:
+        ValueError: a CRF and a loss of single words.
+    """
+
+    network_kind = "encoder"
+    text_kind = "tags"
+    monitor = "val/entity_f1"
+    greater_is_better = True
+
+    def __init__(
+        self,
+        architecture: BuildsEncoder,
+        vocab: LabelVocab,
+        optimizer: MakeOptimizer | None = None,
+        schedule: Schedule | None = None,
+        *,
+        seed: int = 0,
+        spelled: bool = False,
+        spelling_size: Annotated[int, Ge(0)],
+        crf: bool,
+        dropout: Annotated[float, Ge(0), Lt(1)],
+        label_smoothing: Annotated[float, Ge(0), Lt(1)],
+        focal_gamma: Annotated[float, Ge(0)],
+        clip_norm: Annotated[float, Gt(0)] | None,
+        ema_decay: Annotated[float, Gt(0), Lt(1)] | None,
+    ) -> None:
+        if crf and (label_smoothing or focal_gamma):
+            raise ValueError(
+                f"task.crf=true, task.label_smoothing={label_smoothing} and "
+                f"task.focal_gamma={focal_gamma}: a CRF scores whole taggings, the others single "
+                "words: write task.crf=false, or 0 for both"
+            )
+        network = TagNetwork(
+            checked_encoder(architecture, vocab.text),
+            vocab.labels,
+            spelling_size=spelling_size if spelled else 0,
+            crf=crf,
+            dropout=dropout,
+        )
+        super().__init__(
+            network, optimizer, schedule, seed=seed, clip_norm=clip_norm, ema_decay=ema_decay
+        )
+        self.vocab = vocab
+        self.label_smoothing, self.focal_gamma = label_smoothing, focal_gamma
+
+    @property
+    def tagger(self) -> Any:
+        """The network; nn.Module's own typing would take its methods for tensors."""
+        return self.network
+
+    def sums(self, batch: TagBatch, carried: State | None) -> tuple[Sums, State | None]:
+        """Sums over the words of one micro-batch; nothing is carried."""
+        scores = self.tagger(batch)
+        objective, plain, known = self._nll(scores, batch.labels)
+        return Sums(objective, plain, known), None
+
+    def _nll(self, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What is minimised and what is reported, in nats, and the number of words."""
+        is_known = (labels >= 0) & (labels < len(self.vocab.labels))
+        if self.tagger.crf is not None:
+            scores, labels, mask = tagged_first(scores, labels)
+            labels = torch.where(labels < len(self.vocab.labels), labels, -1)
+            nll = self.tagger.crf(scores, labels, mask).sum()
+            return nll, nll, is_known.sum()
+        own, right = scores[is_known], labels[is_known]
+        plain = class_nll(own, right).sum()
+        if not (self.label_smoothing or self.focal_gamma):
+            return plain, plain, is_known.sum()
+        objective = class_nll(own, right, smoothing=self.label_smoothing, gamma=self.focal_gamma)
+        return objective.sum(), plain.detach(), is_known.sum()
+
+    def begin_validation(self) -> None:
+        """With no sentence."""
+        self._validation = Tagged(0.0, 0, [], [])
+
+    @torch.no_grad()
+    def validation_step(self, batch: TagBatch, batch_idx: int) -> None:
+        """Tag one batch of this validation."""
+        self._validation = self._validation.plus(self._tagged(batch))
+
+    def validated(self, store: Any) -> dict[str, float]:
+        """Figures of the validation or test that has just ended; every rank has to ask."""
+        return self.report(self._validation, store.counts["labels"], self.ranks).figures()
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[TagBatch], store: Any) -> TagReport:
+        """How well a store is tagged, of which a loader gives the batches."""
+        tagged = Tagged(0.0, 0, [], [])
+        for batch in batches:
+            tagged = tagged.plus(self._tagged(batch))
+        return self.report(tagged, store.counts["labels"], self.ranks)
+
+    def report(self, tagged: Tagged, names: list[str], ranks: Ranks) -> TagReport:
+        """Over the sentences of all ranks.
+
+        Args:
+            tagged: of this rank.
+            names: of tags by number, those that the training split lacks included.
+            ranks: all of them.
+        """
+        gold, given = ([[names[n] for n in own] for own in part] for part in tagged[2:])
+        mine = entity_counts(gold, given), token_counts(gold, given)
+        entities, tokens = LabelCounts({}), LabelCounts({})
+        for of_entities, of_tokens in ranks.gathered(mine):
+            entities, tokens = entities.plus(of_entities), tokens.plus(of_tokens)
+        nll, known = ranks.total(tagged.nll, tagged.known)
+        return TagReport(nll / max(known, 1), entities, tokens)
+
+    def _tagged(self, batch: TagBatch) -> Tagged:
+        device = move(batch, self.device)
+        scores = self.tagger(device)
+        _, nll, known = self._nll(scores, device.labels)
+        of_windows = self.given(scores, device.labels)
+        gold: dict[int, list[int]] = {}
+        given: dict[int, list[int]] = {}
+        for number, labels, tags in zip(
+            batch.sentences.tolist(), batch.labels.tolist(), of_windows, strict=True
+        ):
+            own = [label for label in labels if label != IGNORE]
+            if own:  # a batch without a row has one of nothing
+                gold.setdefault(number, []).extend(own)
+                given.setdefault(number, []).extend(tags)
+        return Tagged(float(nll), int(known), list(gold.values()), list(given.values()))
+
+    def given(self, scores: Tensor, labels: Tensor) -> list[list[int]]:
+        """The tags given to the words of each window that have a label."""
+        if self.tagger.crf is None:
+            tags = scores.argmax(dim=-1)
+            mask = labels != IGNORE
+        else:
+            scores, _, mask = tagged_first(scores, labels)
+            tags = self.tagger.crf.decode(scores, mask)
+        return [own[real].tolist() for own, real in zip(tags.cpu(), mask.cpu(), strict=True)]
+
+    def wants_sample(self, data: Any) -> bool:
+        """With eval.sample_sentences."""
+        return bool(data.evaluation.sample_sentences > 0)
+
+    @torch.no_grad()
+    def sample(self, data: Any) -> Sample:
+        """The first sentences of the validation split with the entities found, and those missed."""
+        sentences, batch = data.first("val", data.evaluation.sample_sentences)
+        self.network.eval()
+        tagged = self._tagged(batch)
+        names = data.store("val").counts["labels"]
+        rows = []
+        for words, gold, given in zip(sentences, tagged.gold, tagged.given, strict=True):
+            right, found = (spans([names[n] for n in own]) for own in (gold, given))
+            text = [f"{' '.join(words[s.start : s.end])} [{s.type}]" for s in found]
+            missed = [f"{' '.join(words[s.start : s.end])} [{s.type}]" for s in right]
+            missed = [entity for entity in missed if entity not in text]
+            rows.append(
+                f"{' '.join(words)}\n  found: {', '.join(text) or 'nothing'}"
+                + (f"; missed: {', '.join(missed)}" if missed else "")
+            )
+        return Sample("\n\n".join(rows), {})
+
+
+def checked_encoder(architecture: BuildsEncoder, vocab: Vocab) -> Any:
+    """The encoder of an architecture.
+
+    Raises:
+        TypeError: what it builds is none.
+    """
+    encoder = architecture.encoder(vocab)
+    if not isinstance(encoder, Encoder) or not isinstance(encoder, nn.Module):
+        raise TypeError(
+            f"{type(encoder).__name__}, which {type(architecture).__name__}.encoder() built, "
+            "is no encoder: it needs forward(), `d_model` and `embed`, an nn.Embedding"
+        )
+    return encoder
+
+
+def tagged_first(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Words that are tagged, moved to the front of their rows: they stand without gaps.
+
+    Args:
+        scores: (B, W, K).
+        labels: (B, W), IGNORE where a word is not tagged here.
+
+    Returns:
+        (B, W', K) scores, (B, W') labels, and (B, W') bool, True on words; W' is at least 1.
+    """
+    is_tagged = labels != IGNORE
+    counts = is_tagged.sum(dim=1)
+    columns = torch.arange(max(1, int(counts.max())), device=labels.device)
+    begin = is_tagged.int().argmax(dim=1)
+    places = (begin[:, None] + columns).clamp(max=labels.shape[1] - 1)
+    rows = torch.arange(len(labels), device=labels.device)[:, None]
+    return scores[rows, places], labels[rows, places], columns < counts[:, None]
