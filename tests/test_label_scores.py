@@ -16,6 +16,7 @@ from lmexp.label_scores import (
     entity_counts,
     entity_report,
     report_of_confusion,
+    set_counts,
     spans,
     token_counts,
     token_report,
@@ -215,6 +216,22 @@ def test_class_reports_of_300_random_classifications_equal_sklearn():
         assert report.macro_f1 == pytest.approx(macro)
         rows = np.array([report.report.rows[name] for name in classes])
         np.testing.assert_allclose(rows, np.array(others).T)
+
+
+def test_reports_of_several_labels_a_text_equal_sklearn():
+    for seed in range(100):
+        rng = random.Random(seed)
+        gold, guess = ([rng.sample("abcd", rng.randrange(4)) for _ in range(9)] for _ in range(2))
+        labels = sorted({label for own in gold + guess for label in own})
+        tables = [
+            [[int(label in own) for label in labels] for own in side] for side in (gold, guess)
+        ]
+        others = sklearn.metrics.classification_report(
+            *map(np.array, tables), target_names=labels, output_dict=True, zero_division=0
+        )
+        del others["samples avg"]
+
+        assert_equals(set_counts(gold, guess).report(), others)
 
 
 def test_confusions_of_parts_add_up_and_no_text_scores_nothing():

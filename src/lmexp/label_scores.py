@@ -8,7 +8,7 @@ Shapes: C classes.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -141,6 +141,25 @@ def token_counts(gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str
         wanted.update(true)
         given.update(guess)
         right.update(tag for tag, other in zip(true, guess, strict=True) if tag == other)
+    return _counts(right, given, wanted)
+
+
+def set_counts(
+    gold: Iterable[Collection[str]], predicted: Iterable[Collection[str]]
+) -> LabelCounts:
+    """Labels found of texts of which several may hold, or none.
+
+    Args:
+        gold: true labels of each text.
+        predicted: those given to it.
+    """
+    right: Counter[str] = Counter()
+    given: Counter[str] = Counter()
+    wanted: Counter[str] = Counter()
+    for true, guess in zip(gold, predicted, strict=True):
+        wanted.update(set(true))
+        given.update(set(guess))
+        right.update(set(true) & set(guess))
     return _counts(right, given, wanted)
 
 

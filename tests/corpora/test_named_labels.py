@@ -1,5 +1,8 @@
 """The sets with labels that conf/data names, read from $LMEXP_DATA, against published counts."""
 
+import gzip
+import hashlib
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -13,9 +16,9 @@ CONF = Path(__file__).parents[2] / "conf"
 SPLITS = ("train", "val", "test")
 
 
-def load(name, **changes):
+def load(name, root=None, **changes):
     section = yaml.safe_load((CONF / "data" / f"{name}.yaml").read_text("utf-8"))["data"]
-    return build(section["corpus"] | changes, root=None)
+    return build(section["corpus"] | changes, root=root)
 
 
 def tags_of(sentences):
@@ -92,6 +95,7 @@ def test_the_val_and_test_of_msra_ner_have_the_published_entities(data_folder):
     assert begins(found["test"]) == {"PER": 1973, "LOC": 2877, "ORG": 1331}
 
 
+@pytest.mark.slow
 def test_no_sentence_of_msra_ner_is_trained_on_and_tested(data_folder):
     data_folder("ner_zh_msra")
     corpus = load("msra_ner")
@@ -100,8 +104,8 @@ def test_no_sentence_of_msra_ner_is_trained_on_and_tested(data_folder):
     trained = [sentence.words for sentence in corpus.tagged("train")]
 
     assert not others & set(trained)
-    assert len(trained) + corpus.counts["also in val or test"] == 55_289
-    assert corpus.counts == {"also in val or test": 8_452, "repaired tag": 17}
+    assert len(trained) + corpus.counts["also in another split"] == 55_289
+    assert corpus.counts == {"also in another split": 8_452, "repaired tag": 17}
 
 
 def test_cluener_has_every_entity_but_two_that_overlap(data_folder):
@@ -129,19 +133,160 @@ def test_events_have_their_sentences_and_every_span_is_kept_or_counted(
         sentences[split] = list(corpus.tagged(split))
         counts[split] = corpus.counts
 
-    seen = counts["train"]["also in val or test"]
+    seen = sum(counts[split]["also in another split"] for split in ("train", "val"))
     assert len(sentences["train"]) + len(sentences["val"]) + seen == train
     assert len(sentences["test"]) == test
     kept = sum(begins(sentences["test"]).values())
     assert kept + counts["test"].total() == {"base": 13_651, "trans": 15_778}[part]
 
 
-@pytest.mark.parametrize("name", ["conll2003", "resume_ner", "msra_ner"])
-def test_every_file_of_a_set_with_labels_can_be_downloaded(name):
-    corpus = yaml.safe_load((CONF / "data" / f"{name}.yaml").read_text("utf-8"))["data"]["corpus"]
+@pytest.mark.parametrize(
+    ("name", "changes", "folder", "sizes", "dropped"),
+    [
+        ("sst2", {}, "sst2", [6_920, 872, 1_821], {}),
+        ("financial_phrasebank", {}, "financial_phrasebank", [3_861, 527, 458], {}),
+        (
+            "financial_phrasebank",
+            {"train": "Sentences_AllAgree.txt"},
+            "financial_phrasebank",
+            [1_812, 225, 227],
+            {},
+        ),
+        ("chnsenticorp", {}, "chnsenticorp", [8_304, 937, 1_200], {"also in another split": 359}),
+        ("banking77", {}, "banking77", [9_008, 995, 3_080], {}),
+        ("clue", {"task": "afqmc"}, "afqmc", [30_913, 3_421, 4_316], {}),
+        ("clue", {"task": "ocnli"}, "ocnli", [9_057, 928, 2_950], {"label -": 65}),
+        ("fewclue", {"task": "tnews"}, "fewclue", [1_185, 1_098, 2_010], {}),
+        ("fewclue", {"task": "iflytek"}, "fewclue", [3_024, 1_373, 1_749], {}),
+        ("fewclue", {"task": "eprstmt"}, "fewclue", [160, 160, 610], {}),
+        ("fewclue", {"task": "bustm"}, "fewclue", [160, 160, 1_772], {}),
+        ("fewclue", {"task": "csl"}, "fewclue", [160, 160, 2_838], {}),
+    ],
+)
+def test_labelled_sets_have_their_sizes(name, changes, folder, sizes, dropped, data_folder):
+    data_folder(folder)
+    corpus = load(name, **changes)
+    counts = Counter()
+    found = {}
 
-    assert [entry["file"] for entry in corpus["download"]] == [corpus[split] for split in SPLITS]
-    assert all(len(entry["sha256"]) == 64 for entry in corpus["download"])
+    for split in SPLITS:
+        found[split] = list(corpus.labelled(split))
+        counts += corpus.counts
+
+    assert [len(found[split]) for split in SPLITS] == sizes
+    assert counts == dropped
+    assert all(len(record.labels) == 1 for split in SPLITS for record in found[split])
+
+
+def test_labels_are_those_of_the_readme(data_folder):
+    data_folder("sst2")
+    data_folder("ocnli")
+
+    sst2 = Counter(record.labels[0] for record in load("sst2").labelled("test"))
+    ocnli = Counter(record.labels[0] for record in load("clue", task="ocnli").labelled("test"))
+
+    assert sst2 == {"negative": 912, "positive": 909}
+    assert ocnli == {"entailment": 947, "neutral": 1103, "contradiction": 900}
+
+
+@pytest.mark.parametrize("name", ["chnsenticorp", "clue", "financial_phrasebank"])
+def test_no_text_is_in_two_splits(name, data_folder):
+    data_folder("chnsenticorp")
+    corpus = load(name, **({"task": "ocnli"} if name == "clue" else {}))
+
+    found = [{record[:2] for record in corpus.labelled(split)} for split in SPLITS]
+
+    assert not found[0] & found[1] | found[0] & found[2] | found[1] & found[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "test", "message"),
+    [
+        ("chnsenticorp", "test.tsv", r"line 1: 'label' is 'text_a', which is none of the labels"),
+        ("clue", "test.txt", "line 1 has 2 cells, but data.columns names 3 .*neither be trained"),
+    ],
+)
+def test_a_test_file_without_labels_is_refused(name, test, message, data_folder):
+    data_folder(name if name != "clue" else "afqmc")
+    if name == "clue":
+        content = yaml.safe_load((CONF / "data" / "clue.yaml").read_text("utf-8"))["data"]["corpus"]
+        tasks = {"afqmc": content["tasks"]["afqmc"] | {"test": test}}
+        corpus = load("clue", task="afqmc", tasks=tasks)
+    else:
+        corpus = load(name, test=test)
+
+    with pytest.raises(ValueError, match=message):
+        list(corpus.labelled("test"))
+
+
+@pytest.mark.parametrize("language", ["en", "zh", "de"])
+def test_xquad_has_its_questions_and_the_same_ones_in_every_language(language, data_folder):
+    data_folder("xquad")
+    corpus = load("xquad", language=language)
+
+    found = [list(corpus.questions(split)) for split in SPLITS]
+
+    assert [len(part) for part in found] == [671, 197, 322]
+    assert not corpus.counts
+    english = [[q.id for q in load("xquad").questions(split)] for split in SPLITS]
+    assert [[question.id for question in part] for part in found] == english
+    contexts = [{question.context for question in part} for part in found]
+    assert sum(map(len, contexts)) == 240
+
+
+def test_every_answer_of_cmrc2018_is_in_its_context_or_counted(data_folder):
+    data_folder("cmrc2018")
+    corpus = load("cmrc2018")
+
+    sizes = [len(list(corpus.questions(split))) for split in SPLITS]
+    tested = list(corpus.questions("test"))
+
+    assert sizes == [896, 106, 3_219]
+    assert corpus.counts == {
+        "answer that is not in its context": 193,
+        "answer moved to where its text is": 7,
+    }
+    for question in tested:
+        assert question.answers
+        for text, start in question.answers:
+            assert question.context[start : start + len(text)] == text
+    assert sum(len(question.answers) for question in tested) == 9_657 - 193
+
+
+def test_a_set_that_cannot_be_downloaded_says_what_to_put_where(data_folder):
+    data_folder("fewclue")
+
+    with pytest.raises(
+        FileNotFoundError, match=r"data set tnews is not in .*train\.json, dev\.json"
+    ):
+        list(load("clue", task="tnews").labelled("train"))
+
+
+def remotes():
+    """What the sets with labels download: folder, file, url, checksum."""
+    for path in sorted((CONF / "data").glob("*.yaml")):
+        section = yaml.safe_load(path.read_text("utf-8"))["data"]["corpus"]
+        kind = section["_target_"].split(".")[-2]
+        if kind not in ("tagged", "cluener", "events", "labelled", "labelled_tasks", "questions"):
+            continue
+        for own in section["tasks"].values() if "tasks" in section else [section]:
+            for entry in own.get("download", []):
+                yield own["folder"], entry["file"], entry["url"], entry["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "file", "url", "sha256"), list(remotes()), ids=lambda value: value[-24:]
+)
+def test_what_would_be_downloaded_is_what_the_counts_were_taken_of(
+    folder, file, url, sha256, data_folder
+):
+    (path,) = data_folder(folder).glob(f"{file}*")
+
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+
+    assert hashlib.sha256(content).hexdigest() == sha256
+    assert url.startswith("https://raw.githubusercontent.com/")
+    assert url.endswith(f"/{file}")
 
 
 def test_words_of_the_users_own_are_read_by_labelled_tokens(tmp_path):
@@ -153,3 +298,30 @@ def test_words_of_the_users_own_are_read_by_labelled_tokens(tmp_path):
 
     assert sum(sizes) == 200
     assert sizes == pytest.approx([160, 20, 20], abs=12)
+
+
+@pytest.mark.parametrize(
+    ("task", "record", "expected"),
+    [
+        (
+            "tnews",
+            {"label": "108", "label_desc": "news_edu", "sentence": "上课时", "keywords": ""},
+            ("上课时", None, ("news_edu",)),
+        ),
+        (
+            "iflytek",
+            {"label": "110", "label_des": "社区超市", "sentence": "朴朴"},
+            ("朴朴", None, ("社区超市",)),
+        ),
+        (
+            "csl",
+            {"id": 1, "abst": "为解决", "keyword": ["水声", "矩阵"], "label": "0"},
+            ("为解决", "水声\n矩阵", ("wrong",)),
+        ),
+    ],
+)
+def test_tasks_of_clue_are_read_from_its_own_files(task, record, expected, tmp_path):
+    for name in ("train.json", "dev.json"):
+        (tmp_path / name).write_text(json.dumps(record, ensure_ascii=False) + "\n")
+
+    assert list(load("clue", root=str(tmp_path), task=task).labelled("test")) == [expected]

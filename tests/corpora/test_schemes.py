@@ -1,8 +1,11 @@
 """Every scheme of tags is read into IOB2, and what it forbids is found."""
 
+import random
+
 import pytest
 
 from lmexp.corpora.schemes import to_iob2
+from lmexp.label_scores import spans
 
 TEXT = ["O", "O", "B", "I", "I", "O", "B", "B", "I", "O", "B", "B"]
 TYPES = ["-", "-", "X", "X", "X", "-", "X", "X", "X", "-", "Y", "X"]
@@ -69,3 +72,61 @@ def test_what_is_no_tag_at_all_is_an_error(scheme, tag, message):
 
 def test_a_type_may_have_hyphens():
     assert [tag.tag for tag in read("B-a-b E-a-b", "bioes")] == ["B-a-b", "I-a-b"]
+
+
+def written(entities, length, scheme):
+    """Entities (type, start, end), which do not overlap, as tags, by the definition of each."""
+    tags = ["O"] * length
+    inside = "M" if scheme == "bmes" else "I"
+    for type_, start, end in entities:
+        letters = ["B", *inside * (end - start - 1)]
+        if scheme in ("bioes", "bmes"):
+            letters[-1] = "E" if end - start > 1 else "S"
+        if scheme == "iob1" and (type_, start) not in {
+            (other, stop) for other, _, stop in entities
+        }:
+            letters[0] = "I"
+        tags[start:end] = [f"{letter}-{type_}" for letter in letters]
+    return tags
+
+
+@pytest.mark.parametrize("scheme", WRITTEN)
+def test_300_random_sentences_are_read_back_from_every_scheme(scheme):
+    for seed in range(300):
+        rng = random.Random(seed)
+        entities, place = [], 0
+        while place < 12:
+            place += rng.randrange(3)
+            end = place + rng.randrange(1, 4)
+            entities.append((rng.choice("XY"), place, end))
+            place = end
+        tags = written(entities, place + 2, scheme)
+
+        found = read(tags, scheme)
+
+        assert [tag.tag for tag in found] == written(entities, place + 2, "bio")
+        assert all(tag.wrong is None for tag in found)
+
+
+@pytest.mark.parametrize("scheme", WRITTEN)
+def test_whatever_is_repaired_is_right_afterwards(scheme):
+    letters = {"bio": "BI", "iob1": "BI", "bioes": "BIES", "bmes": "BMES"}[scheme]
+    for seed in range(300):
+        rng = random.Random(seed)
+        possible = ["O", *(f"{letter}-{type_}" for letter in letters for type_ in "XY")]
+        tags = rng.choices(possible, k=8)
+
+        repaired = [tag.tag for tag in read(tags, scheme)]
+
+        again = read(repaired, "bio")
+        assert [tag.tag for tag in again] == repaired
+        assert all(tag.wrong is None for tag in again)
+        assert [tag == "O" for tag in repaired] == [tag == "O" for tag in tags]
+
+
+@pytest.mark.parametrize("scheme", ["bio", "iob1"])
+def test_repaired_tags_have_the_entities_that_conlleval_sees(scheme):
+    for seed in range(300):
+        tags = random.Random(seed).choices(["O", "B-X", "I-X", "B-Y", "I-Y"], k=8)
+
+        assert spans([tag.tag for tag in read(tags, scheme)]) == spans(tags)

@@ -153,7 +153,7 @@ def test_sentences_seen_in_val_and_test_are_dropped_from_training_and_counted(tm
     files = corpus(tmp_path, **named, drop_seen=True)
 
     assert [sentence.words for sentence in files.tagged("train")] == [("b",)]
-    assert files.counts == {"also in val or test": 3, "empty sentence": 1}
+    assert files.counts == {"also in another split": 3, "empty sentence": 1}
     assert [sentence.words for sentence in files.tagged("test")] == [("c",), ("d",)]
     assert not files.counts
     assert len(read(tmp_path, **named)) == 4
@@ -229,3 +229,19 @@ def test_records_that_are_wrong_are_named(record, message, tmp_path):
 
     with pytest.raises(ValueError, match=message):
         read(tmp_path)
+
+
+def test_the_fingerprint_tells_what_decides_the_sentences(tmp_path):
+    (tmp_path / "a.txt").write_text("a O\n")
+    changes = [
+        {},
+        {"word_column": 1, "tag_column": 0},
+        {"scheme": "bioes"},
+        {"on_bad_tag": "repair"},
+        {"types": {"X": "Y"}},
+        {"joins_words": True},
+        {"drop_seen": True},
+        {"val_fraction": 0.1},
+    ]
+
+    assert len({corpus(tmp_path, **own).fingerprint() for own in changes}) == len(changes)

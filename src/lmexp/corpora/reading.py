@@ -16,12 +16,13 @@ import numpy as np
 import zstandard
 
 OnInvalid = Literal["error", "replace", "drop"]
+Encoding = Literal["utf-8", "latin-1"]
 
 _LINE_BYTES = 1 << 24  # longer lines come in parts of this size, so that memory is bounded
 _CHUNK = 1 << 20
 _PACKED_CHUNK = 1 << 14  # a thousand times that when unpacked, at worst
 _BIG = 1 << 24  # bytes; the scan of a larger file is kept in the cache
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _DAMAGES = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError, zipfile.BadZipFile)
 PACKINGS = (".gz", ".zst", ".zip")  # endings of names that `opened` decompresses
 INVALID = "invalid UTF-8"
@@ -110,12 +111,13 @@ class _ZstdReader(io.RawIOBase):
         return len(taken)
 
 
-def lines(path: Path, on_invalid: OnInvalid) -> Iterator[RawLine]:
-    r"""The lines of a UTF-8 file, each with its "\n"; a byte order mark at the start is left out.
+def lines(path: Path, on_invalid: OnInvalid, encoding: Encoding = "utf-8") -> Iterator[RawLine]:
+    r"""The lines of a file, each with its "\n"; a byte order mark at the start is left out.
 
     Args:
         path: plain, .gz, .zst or .zip.
         on_invalid: what to do with a line that is not UTF-8: raise, replace bytes by U+FFFD, drop.
+        encoding: of latin-1 every byte is a character.
 
     Raises:
         ValueError: not UTF-8, with the place of the first wrong byte.
@@ -123,10 +125,10 @@ def lines(path: Path, on_invalid: OnInvalid) -> Iterator[RawLine]:
     offset, number = 0, 1
     with opened(path) as file:
         for data in _line_bytes(file):
-            line = data if offset else data.removeprefix(_BOM)
+            line = data if offset else data.removeprefix(BOM)
             offset += len(data)
             try:
-                yield RawLine(line.decode(), None)
+                yield RawLine(line.decode(encoding), None)
             except UnicodeDecodeError as error:
                 if on_invalid == "error":
                     start = offset - len(line)

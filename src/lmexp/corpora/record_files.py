@@ -23,7 +23,7 @@ from lmexp.corpora.splitting import Fractions
 Item = TypeVar("Item")
 Names = str | list[str]
 
-SEEN = "also in val or test"
+SEEN = "also in another split"
 
 
 class Entry(NamedTuple, Generic[Item]):
@@ -48,8 +48,8 @@ class RecordFiles(ABC, Generic[Item]):
         folder: of a named set, in $LMEXP_DATA and in the cache.
         download: where a named set comes from: entries with file, url, sha256 and perhaps member.
         root: data.root: where the files are looked for first.
-        drops_seen: training records that are in val or test too are dropped and counted: those with
-            the letters and digits of one that has a file of its own.
+        drops_seen: records of the training files that are in the files of val or test too, with the
+            same letters and digits, are dropped and counted.
 
     Raises:
         ValueError: there is nothing to read, or arguments do not go together.
@@ -110,15 +110,16 @@ class RecordFiles(ABC, Generic[Item]):
         self.counts = Counter()
         if split not in self.splits:
             return
-        own: Split = split if split in self._names else "train"
+        own = self._own(split)
         is_shared = own == "train" and any(self._fractions)
-        seen = self._seen() if self._drops_seen and split == "train" else set()
+        seen = self._seen() if self._drops_seen and own == "train" else set()
         is_empty = True
-        for key, items, flaw, changes in self._read(own):
+        for entry in self._read(own):
+            key, items, flaw, changes = entry
             is_empty = False
             if is_shared and self._fractions.of_key(key.encode(errors="replace")) != split:
                 continue
-            if seen and items and _hash(key) in seen:
+            if seen and items and _hash(self._identity(entry)) in seen:
                 self.counts[SEEN] += 1
                 continue
             if flaw is not None:
@@ -130,10 +131,19 @@ class RecordFiles(ABC, Generic[Item]):
             names = ", ".join(str(path) for paths in self._paths(own) for path in paths)
             raise ValueError(f"{names} has no {self._things}: name files with text in them")
 
+    def _own(self, split: Split) -> Split:
+        """The split whose files have the records of this one."""
+        return split if split in self._names else "train"
+
     def _seen(self) -> set[bytes]:
         """Hashes of the keys in val and test, where they have files of their own."""
         others = [split for split in self._names if split != "train"]
-        return {_hash(entry.key) for split in others for entry in self._read(split) if entry.items}
+        found = (entry for split in others for entry in self._read(split) if entry.items)
+        return {_hash(self._identity(entry)) for entry in found}
+
+    def _identity(self, entry: Entry[Item]) -> str:
+        """The text that makes it the same as another, for drops_seen; its key unless more is."""
+        return entry.key
 
     @abstractmethod
     def _read(self, split: Split) -> Iterable[Entry[Item]]:

@@ -11,8 +11,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmexp.corpora.reading import INVALID, PACKINGS, REPLACED, OnInvalid, RawLine, lines, opened
+from lmexp.corpora.reading import (
+    BOM,
+    INVALID,
+    PACKINGS,
+    REPLACED,
+    Encoding,
+    OnInvalid,
+    RawLine,
+    lines,
+    opened,
+)
 
+_START_BYTES = 1 << 12
 _CELL_CHARS = 1 << 24  # of a .csv; more is a quote that was never closed
 
 
@@ -29,10 +40,12 @@ def kind(path: Path) -> str:
     return (path.with_suffix("") if path.suffix in PACKINGS else path).suffix
 
 
-def whole_lines(path: Path, on_invalid: OnInvalid) -> Iterator[RawLine]:
+def whole_lines(
+    path: Path, on_invalid: OnInvalid, encoding: Encoding = "utf-8"
+) -> Iterator[RawLine]:
     r"""The lines of a file without their "\n", however long; arguments as of `lines`."""
     begun: RawLine | None = None
-    for line in lines(path, on_invalid):
+    for line in lines(path, on_invalid, encoding):
         if begun is not None:
             line = RawLine(begun.text + line.text, begun.flaw or line.flaw)
         begun = line
@@ -43,33 +56,36 @@ def whole_lines(path: Path, on_invalid: OnInvalid) -> Iterator[RawLine]:
         yield begun
 
 
-def rows(path: Path, on_invalid: OnInvalid) -> Iterator[Row]:
+def rows(path: Path, on_invalid: OnInvalid, encoding: Encoding = "utf-8") -> Iterator[Row]:
     """The records of a file, each with named fields.
 
     Args:
         path: .jsonl, .ndjson, .json, .tsv or .csv; plain, .gz or .zst.
         on_invalid: what to do with a record that is not UTF-8: raise, replace bytes, drop.
+        encoding: of the file; a list in .json is UTF-8 always.
 
     Raises:
         ValueError: the file is damaged, not UTF-8, or not of the kind that its name says.
     """
     match kind(path):
         case ".jsonl" | ".ndjson":
-            return _json_lines(path, on_invalid)
+            return _json_lines(path, on_invalid, encoding)
         case ".json":
-            return _json_list(path) if _holds_list(path) else _json_lines(path, on_invalid)
+            return (
+                _json_list(path) if _holds_list(path) else _json_lines(path, on_invalid, encoding)
+            )
         case ".tsv":
-            return _named(path, _tab_rows(path, on_invalid))
+            return _named(path, tab_rows(path, on_invalid, encoding))
         case ".csv":
-            return _named(path, _comma_rows(path, on_invalid))
+            return _named(path, comma_rows(path, on_invalid, encoding))
     raise ValueError(
         f"{path}: its name does not say how the records are written: name files that end in "
         ".jsonl, .ndjson, .json, .tsv or .csv, plain, .gz or .zst"
     )
 
 
-def _json_lines(path: Path, on_invalid: OnInvalid) -> Iterator[Row]:
-    for number, (line, flaw) in enumerate(whole_lines(path, on_invalid), start=1):
+def _json_lines(path: Path, on_invalid: OnInvalid, encoding: Encoding) -> Iterator[Row]:
+    for number, (line, flaw) in enumerate(whole_lines(path, on_invalid, encoding), start=1):
         where = f"{path}, line {number}"
         if not line or line.isspace():
             continue
@@ -85,9 +101,7 @@ def _json_lines(path: Path, on_invalid: OnInvalid) -> Iterator[Row]:
 def _holds_list(path: Path) -> bool:
     """Whether a .json is a list of records; some have a record a line instead."""
     with opened(path) as file:
-        while (start := file.read(1)).isspace():
-            pass
-    return start == b"["
+        return file.read(_START_BYTES).removeprefix(BOM).lstrip().startswith(b"[")
 
 
 def _json_list(path: Path) -> Iterator[Row]:
@@ -101,18 +115,20 @@ def _json_list(path: Path) -> Iterator[Row]:
         yield Row(value, f"{path}, record {number}")
 
 
-def _tab_rows(path: Path, on_invalid: OnInvalid) -> Iterator[Row]:
-    for number, (line, flaw) in enumerate(whole_lines(path, on_invalid), start=1):
+def tab_rows(path: Path, on_invalid: OnInvalid, encoding: Encoding) -> Iterator[Row]:
+    """The lines of a file as lists of what stands between tabs; arguments as of `rows`."""
+    for number, (line, flaw) in enumerate(whole_lines(path, on_invalid, encoding), start=1):
         if line.strip("\r"):
             yield Row(line.split("\t"), f"{path}, line {number}", flaw)
 
 
-def _comma_rows(path: Path, on_invalid: OnInvalid) -> Iterator[Row]:
+def comma_rows(path: Path, on_invalid: OnInvalid, encoding: Encoding) -> Iterator[Row]:
+    """The rows of a .csv as lists of cells; arguments and errors as of `rows`."""
     csv.field_size_limit(_CELL_CHARS)
     flaws: list[str] = []  # of the lines of one row
 
     def fed() -> Iterator[str]:
-        for line, flaw in whole_lines(path, on_invalid):
+        for line, flaw in whole_lines(path, on_invalid, encoding):
             if flaw is not None:
                 flaws.append(flaw)
             yield line + "\n"

@@ -12,6 +12,7 @@ from lmexp.corpora.splitting import Fractions
 
 OVERLAPPING = "span that overlaps another"
 REPEATED = "span marked twice"
+EMPTY = "empty text"
 
 
 class Span(NamedTuple):
@@ -115,7 +116,7 @@ class SpanFiles(RecordFiles[Tagged]):
         text, flaw = text_of(value, f"{row.where}: '{self._text_field}'", self._on_invalid)
         flaw = worst([row.flaw, flaw])
         if not text or flaw == INVALID:
-            return Entry("", (), flaw if flaw == INVALID else "empty text")
+            return Entry("", (), flaw if flaw == INVALID else EMPTY)
         tags, overlapping, repeated = tags_of(len(text), self._spans(row, text))
         changes = (OVERLAPPING,) * overlapping + (REPEATED,) * repeated
         return Entry(text, (Tagged(tuple(text), tags),), flaw, changes)
