@@ -47,7 +47,6 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "tag_form": {"collate_labels", "pair_plan", "preparation", "ragged", "tokenizers"},
     "tag_data": {"collate_labels", "labelled_data", "preparation", "ragged", "tag_form"},
     "label_data": {"collate_labels", "labelled_data", "pair_plan", "preparation", "ragged"},
-    "label_scores": set(),
     "class_losses": set(),
     "schedules": set(),
     "ranks": {"errors", "launch_ranks"},

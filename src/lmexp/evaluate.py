@@ -20,7 +20,7 @@ from lmexp.translate import SEARCH, add_search_arguments
 UNITS = {"loss": " nats per token", "bytes": " of UTF-8, cleaned", "unk": " unknown tokens"}
 WRITTEN = ("json", "outputs", "by_length", "confusion")
 PICTURES = ("--by-length", "--confusion")
-COUNTS = ("tokens", "pairs", "bytes", "unk")
+COUNTS = ("tokens", "pairs", "texts", "bytes", "unk")
 OF_WINDOWS = ("file", "context", "stride", "carry")  # options of one kind of model alone
 OF_LABELS = ("confusion",)
 OF_PAIRS = ("source", "reference", "tokenised", "outputs", "by_length", "execute", *SEARCH)
@@ -196,7 +196,10 @@ def _show(found: Evaluated) -> None:
     for key, value in found.figures.items():
         number = value if isinstance(value, str) else f"{value:.4f}"
         text = f"{value:,.0f}" if key in COUNTS else number
-        table.add_row(f"{found.name}/{key}", text + UNITS.get(key, ""))
+        unit = (
+            " nats per text" if key == "loss" and "texts" in found.figures else UNITS.get(key, "")
+        )
+        table.add_row(f"{found.name}/{key}", text + unit)
     table.add_section()
     for key, value in found.signature.items():
         text = value[:12] if key.endswith("hash") else str(value)

@@ -200,20 +200,11 @@ def next_commands(summary: Mapping[str, Any], folder: Path) -> list[str]:
     run = shlex.quote(str(folder))
     if summary.get("status") != "finished":
         return [f"python train.py resume={run}", f"python -m lmexp show {run}"]
-    if summary.get("text_kind") == "segments":
-        return [
-            f"python -m lmexp evaluate {run}",
-            f'python -m lmexp fill {run} "The [MASK] statement"',
-            f"python -m lmexp show {run}",
-        ]
-    if summary.get("text_kind") == "pairs":
-        return [
-            f"python -m lmexp evaluate {run}",
-            f"python -m lmexp translate {run} < input.txt",
-            f"python -m lmexp show {run}",
-        ]
-    return [
-        f"python -m lmexp evaluate {run}",
-        f'python -m lmexp generate {run} --prompt "The"',
-        f"python -m lmexp show {run}",
-    ]
+    use = {
+        "segments": f'fill {run} "The [MASK] statement"',
+        "pairs": f"translate {run} < input.txt",
+        "tags": f'label {run} --text "A sentence of yours."',
+        "labels": f'label {run} --text "A text of yours."',
+    }.get(str(summary.get("text_kind")), f'generate {run} --prompt "The"')
+    commands = (f"evaluate {run}", use, f"show {run}")
+    return [f"python -m lmexp {command}" for command in commands]
