@@ -105,6 +105,7 @@ COMMANDS |= {
     "evaluate_segments",
     "label",
     "evaluate_labels",
+    "answer",
 }
 
 

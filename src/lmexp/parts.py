@@ -111,6 +111,7 @@ def assemble(
     done = saved["training"]["steps_done"] if saved is not None else 0
     total_steps = settings.total_steps(data.steps_per_epoch)
     task = build_task(recipe, data.vocab, total_steps, allow_targets)
+    task.network.reads_per_label = getattr(data, "reads_per_label", task.reads_per_label)
     task.nominal_tokens, task.micro_batches = data.tokens_per_step, data.micro_batches
     task.ranks, task.tell = ranks, announce
     task.guard = Guard(settings.on_nonfinite, settings.on_spike, settings.spike_deviations)
@@ -200,7 +201,7 @@ def start_facts(
 ) -> dict[str, Any]:
     """What a run says of itself before it trains."""
     epochs = parts.total_steps / parts.data.steps_per_epoch
-    train = facts["train"]
+    train, counted = facts["train"], getattr(parts.data, "counted", "tokens")
     splits = parts.data.corpus.splits
     dropped = {split: facts[split]["dropped"] for split in splits if facts[split]["dropped"]}
     shared = {split: facts[split]["lines_in_train"] for split in splits if split != "train"}
@@ -219,7 +220,7 @@ def start_facts(
         "batches"
         if "padding" in facts
         else None,
-        "steps": f"{parts.total_steps:,} of {parts.data.tokens_per_step:,} tokens: "
+        "steps": f"{parts.total_steps:,} of {parts.data.tokens_per_step:,} {counted}: "
         f"{epochs:.2f} epochs",
         "time": f"{duration(seconds)} of training, a rough estimate",
         "hardware": f"{parts.hardware.reason}; {torch.get_num_threads()} threads",

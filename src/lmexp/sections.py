@@ -34,7 +34,6 @@ OF_CORPUS = {  # what a corpus streams -> what it is of
     "labelled": "labels",
     "questions": "questions",
 }
-EVALUATIONS = ("EvalWindows", "EvalPairs", "EvalSegments", "EvalTags", "EvalLabels")
 
 SECTIONS = {
     "model": Section(
@@ -67,7 +66,7 @@ SECTIONS = {
     "data.cleaning": Section("a cleaning, with clean()", _has("clean")),
     "eval": Section(
         "one of conf/eval/",
-        lambda target: target.name in EVALUATIONS,
+        lambda target: target.is_dataclass and target.name.startswith("Eval"),
     ),
     "optimizer": Section(
         "a torch.optim.Optimizer", _is_a("Optimizer"), frozenset({"params"})
