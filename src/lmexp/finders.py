@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import torch
 
 from lmexp.batch import TrainStep, move
-from lmexp.build import build_data, build_task
+from lmexp.build import build_task
 from lmexp.hardware import choose
 from lmexp.optimizers import parameter_groups, rescale_and_clip
 from lmexp.seeds import seed_torch
+from lmexp.starting import data_of, put_in, start_of
 from lmexp.targets import build
 
 Recipe = Mapping[str, Any]
@@ -177,9 +178,12 @@ class _Trial:
         settings = build(recipe["trainer"], allow_targets)
         hardware = choose(settings.accelerator, settings.devices, settings.precision)
         self.device = torch.device(hardware.accelerator)
-        self.data = build_data(recipe, build(recipe["tokenizer"], allow_targets), allow_targets)
-        self.data.prepare(splits=("train",))
+        start = start_of(recipe)
+        self.data = data_of(recipe, start, allow_targets)
+        self.data.prepare(fit=start is None, splits=("train",))
         self.task = build_task(recipe, self.data.vocab, 1, allow_targets)
+        if start is not None:
+            put_in(self.task, start)
         dtype = torch.bfloat16 if hardware.precision == "bf16-true" else None
         self.task.to(self.device, dtype).train()
         groups = parameter_groups(self.task.network)

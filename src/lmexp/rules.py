@@ -20,12 +20,6 @@ def carries_state(model: Target) -> bool:
 
 def check_rules(recipe: Mapping[str, Any], model: Target, refuse: Refuse) -> None:
     """Refuse sections that are right alone and wrong together."""
-    if recipe["init_from"] is not None:
-        refuse(
-            "init_from",
-            f"init_from={recipe['init_from']}: beginning with another run's weights is not built "
-            "yet: write init_from=null",
-        )
     _check_name(recipe["name"], refuse)
     _check_length(recipe["trainer"], refuse)
     _check_batch(recipe["data"], recipe["trainer"], refuse)
@@ -177,8 +171,11 @@ def _check_windows(recipe: Mapping[str, Any], refuse: Refuse) -> None:
         ("eval.context", context),
     ):
         if longest is not None and length > longest:
+            remedy = f"model.max_length={length}, or positions=rotary"
+            if recipe["init_from"] is not None:  # of which the positions are a part
+                remedy = f"{key}={longest}: they come with the weights of init_from"
             refuse(
                 key,
                 f"{key}={length}: model.max_length={longest} learned positions do not reach that "
-                f"far: write model.max_length={length}, or positions=rotary",
+                f"far: write {remedy}",
             )
