@@ -177,7 +177,7 @@ def test_a_network_that_has_nothing_in_common_is_refused(folder):
     task = load(folder / "causal").task
 
     with pytest.raises(ValueError, match=r"it has other \(1\); the network has layers \(12\), "):
-        put_in(task, Start("init_from=x", None, {"other.weight": torch.zeros(2)}))
+        put_in(task, Start("init_from=x", None, lambda _: {"other.weight": torch.zeros(2)}))
 
 
 def test_it_is_resumed_when_the_old_run_is_gone(folder, tmp_path, capsys):

@@ -178,7 +178,7 @@ class _Trial:
         settings = build(recipe["trainer"], allow_targets)
         hardware = choose(settings.accelerator, settings.devices, settings.precision)
         self.device = torch.device(hardware.accelerator)
-        start = start_of(recipe)
+        start = start_of(recipe, allow_targets)
         self.data = data_of(recipe, start, allow_targets)
         self.data.prepare(fit=start is None, splits=("train",))
         self.task = build_task(recipe, self.data.vocab, 1, allow_targets)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lmexp import signatures
-from lmexp.inheritance import INHERITED, inherit
+from lmexp.inheritance import INHERITED, bring_vocabulary, inherit
 from lmexp.origins import Origins
 from lmexp.rules import carries_state
 from lmexp.signatures import Target, UnknownNameError
@@ -42,6 +42,8 @@ def freeze(
     allowed = (*allow_targets, *(recipe.pop("allow_targets", None) or []))
     packages = allowed_packages(allowed)
     origins = inherit(recipe, origins, typed, follows, packages)
+    if recipe.get("init_from") is None:
+        bring_vocabulary(recipe, typed, packages)
     if recipe.get("name") is None:
         recipe["name"] = "-".join(_chosen(group, recipe, origins) for group in ("model", "data"))
     handed = _hand_to_corpus(recipe, packages)

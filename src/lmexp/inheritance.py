@@ -1,8 +1,9 @@
-"""What a recipe takes from the run whose weights it begins with (`init_from`), when it is frozen.
+"""What a recipe takes from where its weights come from, when it is frozen.
 
-Its `model` and `tokenizer`, because the weights mean nothing without them. One rule: they win over
-whatever files prefer (a data set its tokenizer, train.yaml its model), and the command line may
-name them only as they are.
+From the run that `init_from` names, its `model` and `tokenizer`: the weights mean nothing without
+them. From a pretrained model, its configuration and its tokenizer. One rule: they win over whatever
+files prefer (a data set its tokenizer, train.yaml its model), and the command line may name them
+only as they are.
 """
 
 import copy
@@ -60,6 +61,41 @@ def inherit(
     return origins._replace(read_layers=lambda: [*before(), *added], choices=kept)
 
 
+def bring_vocabulary(
+    recipe: dict[str, Any], typed: Mapping[str, str], packages: Sequence[str]
+) -> None:
+    """Put into a recipe what its architecture brings along: its configuration and its tokenizer.
+
+    Args:
+        recipe: resolved; changed in place.
+        typed: key or group -> the override that the user typed.
+        packages: that may be used.
+
+    Raises:
+        FileNotFoundError: the model is not there.
+        ValueError: it cannot be built, or the command line names a tokenizer.
+    """
+    section = recipe.get("model")
+    model = _target(section, packages)
+    if model is None or not model.constants.get("brings_vocabulary") or recipe.get("resume"):
+        return
+    assert isinstance(section, dict)
+    path = section.get("path")
+    if not isinstance(path, str) or path == "???":
+        return  # the check has something to say
+    for key, line in typed.items():
+        if key.split(".")[0] == "tokenizer":
+            raise ValueError(
+                f"{COMMAND_LINE}: {line}: model.path={path} brings its own vocabulary, which its "
+                "embedding is of: leave it out"
+            )
+    if section.get("config") is None:
+        from lmexp.networks.pretrained_config import read_config
+
+        section["config"] = read_config(path)
+    recipe["tokenizer"] = {"_target_": "lmexp.tokenizers.Pretrained", "path": path}
+
+
 def _run(named: str) -> tuple[Path, dict[str, Any]]:
     """The run folder or checkpoint that init_from names, and its recipe."""
     if not named:
@@ -84,7 +120,7 @@ def _check_kind(
     packages: Sequence[str],
 ) -> None:
     """Layers that have learned to look at what came before alone are of no use to an encoder."""
-    old, new = (_task(content, packages) for content in (theirs, recipe))
+    old, new = (_target(content.get("task"), packages) for content in (theirs, recipe))
     if old is None or new is None:
         return
     had, needed = (task.constants.get("network_kind") for task in (old, new))
@@ -102,8 +138,7 @@ def _check_kind(
     )
 
 
-def _task(recipe: Mapping[str, Any], packages: Sequence[str]) -> Target | None:
-    section = recipe.get("task")
+def _target(section: Any, packages: Sequence[str]) -> Target | None:
     try:
         return find(str(section["_target_"]), packages) if isinstance(section, Mapping) else None
     except (KeyError, PermissionError, UnknownNameError):
@@ -121,6 +156,8 @@ def _check_named(
     had = dict(_leaves(theirs, section))
     asked = dict(_leaves(recipe[section], section))
     for key in {**asked, **had}:
+        if key.startswith("model.config.") or asked.get(key) == "???":
+            continue  # nobody has given it: it is read from files, or was to be given
         line = next((line for name, line in typed.items() if f"{key}.".startswith(f"{name}.")), "")
         is_named = key in typed or (bool(line) and key not in follows)
         if is_named and asked.get(key) != had.get(key):

@@ -104,7 +104,7 @@ def assemble(
         )
     if saved is not None:
         _check_same_run(saved, recipe, path)
-    start = start_of(recipe) if saved is None else None
+    start = start_of(recipe, allow_targets) if saved is None else None
     data = _prepared(recipe, saved, start, allow_targets, announce, ranks)
     data.pin_memory = hardware.accelerator == "cuda"
     if ranks.is_first:

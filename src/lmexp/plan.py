@@ -59,7 +59,7 @@ def _print_plan(recipe: Recipe, allow_targets: Sequence[str], *, reads_data: boo
     asked = settings.accelerator, settings.devices, settings.precision
     hardware = choose(*asked, uses_all=settings.strategy != "auto")
     share_out(recipe, hardware.devices)
-    start = start_of(recipe)
+    start = start_of(recipe, allow_targets)
     data = data_of(recipe, start, allow_targets)
     if reads_data:
         data.prepare(fit=start is None, splits=data.corpus.splits, announce=print)

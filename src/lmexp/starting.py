@@ -4,7 +4,7 @@ They are read once, before the first step; a run that is resumed has both in its
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -27,18 +27,35 @@ class Start(NamedTuple):
 
     source: str  # as it is reported
     tokenizer: Any
-    tensors: dict[str, Tensor]  # by their names in the network
+    tensors: Callable[[nn.Module], Mapping[str, Tensor]]  # by their names in a network
 
 
-def start_of(recipe: Recipe) -> Start | None:
+def start_of(recipe: Recipe, allow_targets: Sequence[str] = ()) -> Start | None:
     """What the recipe says its run begins with; None: drawn weights, a tokenizer to be fitted.
 
     Raises:
-        FileNotFoundError: the run has no checkpoint.
-        ValueError: the checkpoint is damaged, or of another model than the recipe's.
+        FileNotFoundError: the run has no checkpoint, or the pretrained model is not there.
+        ValueError: the checkpoint is damaged, or of another model than the recipe's; the pretrained
+            model's files are not what they should be.
     """
-    if recipe["init_from"] is None:
+    if recipe["init_from"] is not None:
+        return _of_run(recipe)
+    architecture = build(recipe["model"], allow_targets)
+    if not getattr(architecture, "brings_vocabulary", False):
         return None
+    config = architecture.settings
+    begins = config.get("decoder_start_token_id") if config.get("is_encoder_decoder") else None
+    tokenizer = tokenizers.Pretrained.read(architecture.folder(), architecture.path, begins)
+    without = tokenizer.missing
+    return Start(
+        f"model.path={architecture.path}"
+        + (f" (no row for {', '.join(without)}: the mean of the others)" if without else ""),
+        tokenizer,
+        lambda network: architecture.tensors(network, tokenizer.rows),
+    )
+
+
+def _of_run(recipe: Recipe) -> Start:
     path = find_checkpoint(recipe["init_from"])
     saved = checkpoints.read(path)
     for name in ("model", "tokenizer"):
@@ -60,7 +77,7 @@ def start_of(recipe: Recipe) -> Start | None:
     return Start(
         f"init_from={recipe['init_from']} ({path.name}, {steps})",
         tokenizers.from_state(saved["tokenizer"]),
-        inner | means,
+        lambda _: inner | means,
     )
 
 
@@ -109,21 +126,22 @@ def put_in(task: Any, start: Start) -> list[str]:
         name.replace(ADAPTED, "."): tensor
         for name, tensor in network.state_dict(keep_vars=True).items()
     }
-    found = [n for n, t in own.items() if n in start.tensors and start.tensors[n].shape == t.shape]
+    theirs = start.tensors(network)
+    found = [n for n, t in own.items() if n in theirs and theirs[n].shape == t.shape]
     if not found:
         raise ValueError(
             f"{start.source}: no tensor of it has name and shape of one of the network: it has "
-            f"{shortened(start.tensors)}; the network has {shortened(own)}"
+            f"{shortened(theirs)}; the network has {shortened(own)}"
         )
     filled: set[int] = set()
     for name in found:  # a tensor of several names by its first, the one that an average knows
         if id(own[name]) not in filled:
-            own[name].copy_(start.tensors[name])
+            own[name].copy_(theirs[name])
             filled.add(id(own[name]))
     if task.average is not None:
         task.average.begin()
     new = [name for name, tensor in own.items() if id(tensor) not in filled]
-    left = [name for name in start.tensors if name not in found]
+    left = [name for name in theirs if name not in found]
     return [
         f"{start.source}: {len(own) - len(new)} of the network's {len(own)} tensors loaded: "
         f"{shortened(n for n in own if n not in new)}",

@@ -11,6 +11,7 @@ from typing import Any
 
 from lmexp.tokenizers.characters import Bytes, Chars
 from lmexp.tokenizers.pairs import PairTokenizer, tag_name
+from lmexp.tokenizers.pretrained import Pretrained
 from lmexp.tokenizers.reserved import (
     BOS_ID,
     CLS_ID,
@@ -37,6 +38,7 @@ __all__ = [
     "Bytes",
     "Chars",
     "PairTokenizer",
+    "Pretrained",
     "SentencePiece",
     "Tokenizer",
     "Words",
@@ -46,7 +48,7 @@ __all__ = [
     "tag_name",
 ]
 
-_CLASSES: tuple[type[Tokenizer], ...] = (Bytes, Chars, Words, SentencePiece)
+_CLASSES: tuple[type[Tokenizer], ...] = (Bytes, Chars, Words, SentencePiece, Pretrained)
 
 
 def from_state(state: Mapping[str, Any]) -> Any:
