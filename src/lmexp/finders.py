@@ -186,7 +186,7 @@ class _Trial:
             put_in(self.task, start)
         dtype = torch.bfloat16 if hardware.precision == "bf16-true" else None
         self.task.to(self.device, dtype).train()
-        groups = parameter_groups(self.task.network)
+        groups = parameter_groups(self.task.network, self.task.layer_decay)
         self.optimizer = build(recipe["optimizer"], allow_targets, params=groups)
         self.mixed = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(
             hardware.precision
@@ -229,7 +229,7 @@ class _Trial:
     def update(self, rate: float) -> None:
         """One step of the optimizer at a rate."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("lr_factor", 1.0)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.steps_done += 1

@@ -136,11 +136,12 @@ def _check_same_run(saved: Mapping[str, Any], recipe: Recipe, path: Path | None)
             "optimizer's state: no training goes on from it; put the run's own checkpoint back"
         )
     had = saved["recipe"]
-    for name in ("model", "task", "tokenizer", "optimizer", "schedule", "seed"):
-        if had.get(name) != recipe[name]:
+    for name in ("model", "task", "tuning", "tokenizer", "optimizer", "schedule", "seed"):
+        if had.get(name) != recipe.get(name):
             raise ValueError(
                 f"{path} is of another run: its recipe has {name}={had.get(name)}, and "
-                f"{RECIPE} beside it has {name}={recipe[name]}: put the run's own checkpoint back"
+                f"{RECIPE} beside it has {name}={recipe.get(name)}: put the run's own checkpoint "
+                "back"
             )
 
 
@@ -199,6 +200,14 @@ def _ignore(text: str) -> None:
     """The first rank says it."""
 
 
+def _trained(network: Any) -> str | None:
+    """How many parameters are trained, where it is not all of them."""
+    counts = [(parameter.numel(), parameter.requires_grad) for parameter in network.parameters()]
+    trained = sum(count for count, is_trained in counts if is_trained)
+    total = sum(count for count, _ in counts)
+    return None if trained == total else f"{trained:,} parameters: {trained / total:.1%}"
+
+
 def start_facts(
     parts: Parts, facts: Mapping[str, Any], cost: Mapping[str, float]
 ) -> dict[str, Any]:
@@ -214,6 +223,7 @@ def start_facts(
         "run": str(parts.folder),
         "goes on after": f"step {parts.task.steps_done:,}" if parts.saved is not None else None,
         "model": f"{parts.recipe['model']['_target_']}, {cost['parameters']:,} parameters",
+        "trained": _trained(parts.task.network),
         "task": parts.recipe["task"]["_target_"],
         "data": f"{facts['source']}: {train['tokens']:,} tokens to train on",
         "dropped or changed": dropped or "nothing",

@@ -43,6 +43,7 @@ def start_of(recipe: Recipe, allow_targets: Sequence[str] = ()) -> Start | None:
     architecture = build(recipe["model"], allow_targets)
     if not getattr(architecture, "brings_vocabulary", False):
         return None
+    architecture.check_config()
     config = architecture.settings
     begins = config.get("decoder_start_token_id") if config.get("is_encoder_decoder") else None
     tokenizer = tokenizers.Pretrained.read(architecture.folder(), architecture.path, begins)
@@ -65,6 +66,12 @@ def _of_run(recipe: Recipe) -> Start:
                 f"{saved['recipe'].get(name)}, and the recipe of {name}={recipe[name]}: freeze the "
                 "recipe anew with train.py"
             )
+    had, has = ((content.get("tuning") or {}) for content in (saved["recipe"], recipe))
+    if had.get("rank") is not None and had != has:
+        raise ValueError(
+            f"init_from={recipe['init_from']}: it trained adapters, tuning={had}, which belong to "
+            f"its weights, and this run has tuning={has}: write the same tuning"
+        )
     inner = {
         name.removeprefix("network."): tensor
         for name, tensor in saved["state_dict"].items()
@@ -126,7 +133,7 @@ def put_in(task: Any, start: Start) -> list[str]:
         name.replace(ADAPTED, "."): tensor
         for name, tensor in network.state_dict(keep_vars=True).items()
     }
-    theirs = start.tensors(network)
+    theirs = {name.replace(ADAPTED, "."): t for name, t in start.tensors(network).items()}
     found = [n for n, t in own.items() if n in theirs and theirs[n].shape == t.shape]
     if not found:
         raise ValueError(

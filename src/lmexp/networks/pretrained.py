@@ -16,6 +16,7 @@ from lmexp.networks.pretrained_config import folder_of, kind_of, longest, read_c
 from lmexp.networks.pretrained_decoder import PretrainedDecoder
 from lmexp.networks.pretrained_encoder import PretrainedEncoder
 from lmexp.networks.pretrained_encoder_decoder import PretrainedEncoderDecoder
+from lmexp.networks.pretrained_library import library_config
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,10 @@ class Pretrained:
     def _check(self, kind: str) -> None:
         if kind_of(self.settings, self.path) != kind:
             raise ValueError(wrong_kind(self.settings, self.path, kind))
+
+    def check_config(self) -> None:
+        """Refuse a configuration that the library cannot make sense of (ValueError)."""
+        library_config(self.settings, self.settings.get("vocab_size") or 1)
 
     def folder(self) -> Path:
         """Where its files are, weights and tokenizer too."""

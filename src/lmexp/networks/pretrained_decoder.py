@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lmexp.networks.layers import document_positions
-from lmexp.networks.pretrained_encoder import built, ignore_padding, library_config
+from lmexp.networks.pretrained_library import built, ignore_padding, library_config
 
 
 class PretrainedDecoder(nn.Module):
@@ -42,6 +42,10 @@ class PretrainedDecoder(nn.Module):
             )
         self.d_model: int = self.output.in_features
         self.max_length = max_length
+
+    def library_parts(self, whole: Any) -> dict[str, nn.Module]:
+        """What our parts are in the library's model, by our names."""
+        return {"model": whole.base_model, "output": whole.get_output_embeddings()}
 
     @property
     def embed(self) -> nn.Embedding:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lmexp.networks.interface import Memory
-from lmexp.networks.pretrained_encoder import built, ignore_padding, library_config
+from lmexp.networks.pretrained_library import built, ignore_padding, library_config
 
 
 class PrefixState(NamedTuple):
@@ -50,6 +50,14 @@ class PretrainedEncoderDecoder(nn.Module):
         self.max_length = max_length
         is_scaled = getattr(settings, "scale_decoder_outputs", False)
         self._scale = self.d_model**-0.5 if is_scaled else 1.0
+
+    def library_parts(self, whole: Any) -> dict[str, nn.Module]:
+        """What our parts are in the library's model, by our names."""
+        return {
+            "encoder": whole.get_encoder(),
+            "decoder": whole.get_decoder(),
+            "output": whole.get_output_embeddings(),
+        }
 
     def forward(self, source_ids: Tensor, source_mask: Tensor, target_ids: Tensor) -> Tensor:
         """(B, S) ids, (B, S) bool, (B, T) ids -> (B, T, V); position t sees target ids 0..t."""

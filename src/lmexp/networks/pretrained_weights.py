@@ -11,9 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lmexp.networks.pretrained_config import kind_of
-from lmexp.networks.pretrained_decoder import PretrainedDecoder
-from lmexp.networks.pretrained_encoder import PretrainedEncoder, quiet
-from lmexp.networks.pretrained_encoder_decoder import PretrainedEncoderDecoder
+from lmexp.networks.pretrained_library import quiet
 
 # Heads of masked language models, by the names that tasks.masked_network gives them.
 _LIKE_BERT = {
@@ -84,16 +82,13 @@ def _names(
     """Names of tensors in the library's model, and in ours."""
     paths = {id(module): name for name, module in whole.named_modules(remove_duplicate=False)}
     for path, wrapper in network.named_modules():
+        if not hasattr(wrapper, "library_parts"):
+            continue
         prefix = f"{path}." if path else ""
-        if isinstance(wrapper, PretrainedEncoder | PretrainedDecoder):
-            yield from _within(theirs, paths[id(whole.base_model)], f"{prefix}model.")
-        if isinstance(wrapper, PretrainedEncoderDecoder):
-            yield from _within(theirs, paths[id(whole.get_encoder())], f"{prefix}encoder.")
-            yield from _within(theirs, paths[id(whole.get_decoder())], f"{prefix}decoder.")
-            if "final_logits_bias" in theirs:
-                yield "final_logits_bias", f"{prefix}output.bias"
-        if isinstance(wrapper, PretrainedDecoder | PretrainedEncoderDecoder):
-            yield f"{paths[id(whole.get_output_embeddings())]}.weight", f"{prefix}output.weight"
+        for part, module in wrapper.library_parts(whole).items():
+            yield from _within(theirs, paths[id(module)], f"{prefix}{part}.")
+        if "final_logits_bias" in theirs:
+            yield "final_logits_bias", f"{prefix}output.bias"
     act = config.get("hidden_act", config.get("activation"))
     heads = HEADS.get(config["model_type"], {}) if act == "gelu" else {}  # as our head has it
     for begin, ours in heads.items():

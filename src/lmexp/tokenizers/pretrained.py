@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lmexp.tokenizers.reserved import SPECIALS, UNK_ID, Tokenizer, check_id, not_fitted
 
+_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 # What serves as each of our reserved ids: BERT's [CLS] begins a text and its [SEP] ends one.
 _SERVES = (
     *(("pad",), ("unk",), ("bos", "cls"), ("eos", "sep"), ("mask",)),
@@ -62,6 +63,10 @@ class Pretrained(Tokenizer):
         """
         from transformers import AutoTokenizer
 
+        if not any(file for pattern in _FILES for file in folder.glob(pattern)):
+            raise ValueError(
+                f"model.path={path}: no tokenizer in it: put a tokenizer.json beside config.json"
+            )
         try:
             theirs = AutoTokenizer.from_pretrained(
                 folder, trust_remote_code=False, local_files_only=True
@@ -98,6 +103,7 @@ class Pretrained(Tokenizer):
         self._model.no_truncation()
         self._model.no_padding()
         self._model.encode_special_tokens = True  # what spells one is text
+        self._mark = _mark(json.loads(fitted["json"]))
         known = self._model.get_vocab(with_added_tokens=True)
         others = sorted(set(known.values()) - set(self._specials))
         self.rows: list[int | None] = [*self._specials, *others]
@@ -156,31 +162,29 @@ class Pretrained(Tokenizer):
     @property
     def keeps_spaces(self) -> bool:
         """Whether a token brings the space before it along, as of byte-level BPE."""
-        return self._mark() in ("Ġ", "▁")
-
-    def _mark(self) -> str:
-        """What distinguishes the tokens that begin a word, or, of WordPiece, those that do not."""
-        content = json.loads(self._json or "{}")
-        model, rest = (
-            content.get("model") or {},
-            json.dumps([content.get("pre_tokenizer"), content.get("decoder")]),
-        )
-        if model.get("type") == "WordPiece":
-            return str(model.get("continuing_subword_prefix", "##"))
-        return "Ġ" if '"ByteLevel"' in rest else "▁" if '"Metaspace"' in rest else ""
+        return self._json is not None and self._mark in ("Ġ", "▁")
 
     def begins_word(self) -> NDArray[np.bool_]:
         """(V,) whether a word begins with a token; reserved ids are words."""
         if self._json is None:
             raise not_fitted(self)
-        mark = self._mark()
+        mark, spaced = self._mark, self.keeps_spaces
         begins = np.ones(self.vocab_size, dtype=np.bool_)
         for number, row in enumerate(self.rows):
             if number < len(SPECIALS) or row is None:
                 continue
             token = str(self._model.id_to_token(row))
-            if self.keeps_spaces:
+            if spaced:
                 begins[number] = token.startswith((mark, "Ċ"))
             elif mark:
                 begins[number] = not token.startswith(mark)
         return begins
+
+
+def _mark(content: Mapping[str, Any]) -> str:
+    """What distinguishes the tokens that begin a word, or, of WordPiece, those that do not."""
+    model = content.get("model") or {}
+    if model.get("type") == "WordPiece":
+        return str(model.get("continuing_subword_prefix", "##"))
+    around = json.dumps([content.get("pre_tokenizer"), content.get("decoder")])
+    return "Ġ" if '"ByteLevel"' in around else "▁" if '"Metaspace"' in around else ""
