@@ -111,7 +111,8 @@ def load(path: str | Path, allow_targets: Sequence[str] = ()) -> Loaded:
     recipe = saved["recipe"]
     if not isinstance(recipe, dict) or not {"seed", "data"} <= recipe.keys():
         raise ValueError(f"{file}: its recipe is no mapping with seed and data: not lmexp's")
-    check(recipe, allow_targets, of_file(file, recipe), ("model", "task"))
+    built = [name for name in ("model", "task", "tuning") if name != "tuning" or name in recipe]
+    check(recipe, allow_targets, of_file(file, recipe), built)
     tokenizer = tokenizers.from_state(saved["tokenizer"])
     vocab = vocab_of(tokenizer)
     task = build_task(recipe, vocab, None, allow_targets)

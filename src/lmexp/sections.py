@@ -74,6 +74,7 @@ SECTIONS = {
     "schedule": Section(
         "a schedule, with factor()", _has("factor"), frozenset({"total_steps"})
     ),
+    "tuning": Section("lmexp.tuning.Tuning", _is_at("lmexp.tuning.Tuning")),
     "trainer": Section("lmexp.trainer.TrainerSettings", _is_at("lmexp.trainer.TrainerSettings")),
     "logger": Section(
         "a mirror of the record, with start(), log() and finish()",
