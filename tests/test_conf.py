@@ -21,6 +21,7 @@ REQUIRED = {
     "parallel": ["data.train=[a.en,a.de]"],
     "pairs": ["data=reverse"],
     "segments": ["task=masked_lm"],
+    "sentences": ["task=vae_lm", "model=lstm"],
     "translation": ["data=reverse"],
 }
 

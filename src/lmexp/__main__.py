@@ -20,6 +20,8 @@ COMMANDS = {
     "average": ("average", "one checkpoint whose weights are the mean of several"),
     "consolidate": ("consolidate", "one file out of a checkpoint that is a folder"),
     "fill": ("fill", "what a masked language model puts in the place of [MASK]"),
+    "sample": ("sample", "sentences from a sentence VAE"),
+    "interpolate": ("interpolate", "sentences between two, from a sentence VAE"),
     "attend": ("attend", "maps of where a trained model looks, as PNG"),
     "chat": ("chat", "talk with a model trained on dialogues"),
     "show": ("show", "curves, samples and counts of a run"),

@@ -1,7 +1,8 @@
 """Command `evaluate`: figures of a trained model over a split or a text of your own.
 
 What is scored, and how, depends on what the model reads: evaluate_windows scores language models,
-evaluate_pairs text-to-text models, evaluate_segments masked language models.
+evaluate_pairs text-to-text models, evaluate_segments masked language models, evaluate_sentences
+sentence VAEs.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from lmexp.output_files import check_apart, check_output
 from lmexp.translate import SEARCH, add_search_arguments
 
 UNITS = {"loss": " nats per token", "bytes": " of UTF-8, cleaned", "unk": " unknown tokens"}
-COUNTS = ("tokens", "pairs", "bytes", "unk")
+COUNTS = ("tokens", "pairs", "sentences", "bytes", "unk")
 OF_WINDOWS = ("file", "context", "stride", "carry")  # options of one kind of model alone
 OF_PAIRS = ("source", "reference", "tokenised", "outputs", "by_length", "execute", *SEARCH)
 
@@ -32,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="default test, or val without a test split",
     )
     add("--json", type=Path, metavar="OUT", help="write figures and signature there too")
-    add("--batch-size", type=int, help="windows or pairs scored at a time; changes no figure")
+    add(
+        "--batch-size",
+        type=int,
+        help="windows, pairs or sentences scored at a time; changes no figure",
+    )
     add("--allow-targets", action="append", default=[], metavar="PACKAGE")
     placement.add_arguments(parser)
     text = parser.add_argument_group("language models").add_argument
@@ -98,6 +103,11 @@ def main(args: argparse.Namespace) -> int:
 
         _refuse(args, (*OF_WINDOWS, *OF_PAIRS), f"{loaded.path} is of a masked language model")
         found = evaluate_segments(loaded, args)
+    elif loaded.task.text_kind == "sentences":
+        from lmexp.evaluate_sentences import evaluate_sentences
+
+        _refuse(args, (*OF_WINDOWS, *OF_PAIRS), f"{loaded.path} is of a sentence VAE")
+        found = evaluate_sentences(loaded, args)
     else:
         from lmexp.evaluate_windows import evaluate_windows
 

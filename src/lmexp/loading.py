@@ -58,6 +58,8 @@ _KINDS = {
     "pairs": "a text-to-text model: lmexp translate {run} puts out a line for every line of "
     "standard input",
     "segments": "a masked language model: lmexp fill {run} 'The [MASK] statement' finds the token",
+    "sentences": "a sentence VAE: lmexp sample {run} puts out sentences, lmexp interpolate {run} "
+    "those between two",
 }
 
 

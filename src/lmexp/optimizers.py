@@ -22,7 +22,7 @@ def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
     outer = {
         id(parameter)
         for name, module in network.named_modules()
-        if isinstance(module, nn.Embedding) or name == "output"
+        if isinstance(module, nn.Embedding) or name.rpartition(".")[2] == "output"
         for parameter in module.parameters(recurse=False)
     }
     groups: dict[tuple[bool, bool], list[Tensor]] = {}

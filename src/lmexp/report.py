@@ -206,6 +206,12 @@ def next_commands(summary: Mapping[str, Any], folder: Path) -> list[str]:
             f'python -m lmexp fill {run} "The [MASK] statement"',
             f"python -m lmexp show {run}",
         ]
+    if summary.get("text_kind") == "sentences":
+        return [
+            f"python -m lmexp evaluate {run}",
+            f"python -m lmexp sample {run}",
+            f'python -m lmexp interpolate {run} "one sentence" "another one"',
+        ]
     if summary.get("text_kind") == "pairs":
         return [
             f"python -m lmexp evaluate {run}",

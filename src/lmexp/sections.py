@@ -57,9 +57,11 @@ SECTIONS = {
     ),
     "data.cleaning": Section("a cleaning, with clean()", _has("clean")),
     "eval": Section(
-        "lmexp.data.EvalWindows, lmexp.pair_evaluation.EvalPairs or "
-        "lmexp.segment_data.EvalSegments",
-        lambda target: target.name in ("EvalWindows", "EvalPairs", "EvalSegments"),
+        "lmexp.data.EvalWindows, lmexp.pair_evaluation.EvalPairs, "
+        "lmexp.segment_data.EvalSegments or lmexp.sentence_data.EvalSentences",
+        lambda target: (
+            target.name in ("EvalWindows", "EvalPairs", "EvalSegments", "EvalSentences")
+        ),
     ),
     "optimizer": Section(
         "a torch.optim.Optimizer", _is_a("Optimizer"), frozenset({"params"})
@@ -77,5 +79,5 @@ SECTIONS = {
 
 
 def text_kind(target: Target) -> str:
-    """What a task, a data module or an evaluation reads: text, pairs of texts or segments."""
+    """What a task, a data module or an evaluation reads: text, pairs, segments or sentences."""
     return str(target.constants.get("text_kind", "text"))
