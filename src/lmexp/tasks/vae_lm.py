@@ -18,6 +18,7 @@ from lmexp.losses import projected_nll, row_nll
 from lmexp.metrics import LARGEST_EXPONENT
 from lmexp.networks.interface import Autoencoder, Posterior, State, Vocab
 from lmexp.schedules import Schedule
+from lmexp.seeds import mixed_seed
 from lmexp.tasks.base import MakeOptimizer, Task
 from lmexp.tasks.interface import Sample, Sums
 from lmexp.tasks.latent import (
@@ -46,8 +47,8 @@ class VaeLM(Task):
     """Sentences from points of a latent space, by the evidence lower bound.
 
     What is minimised is the reconstruction's negative log-likelihood plus, times the weight of the
-    step, the KL term; what is reported has the weight 1 and no free bits. In training one point is
-    drawn for each sentence at random, in evaluation as a function of the sentence's number.
+    step, the KL term; what is reported has the weight 1 and no free bits. One point is drawn for
+    each sentence: a function of seed, step and the sentence's number, in evaluation of that alone.
 
     Args:
         architecture: asked for its autoencoder.
@@ -106,13 +107,14 @@ class VaeLM(Task):
     def sums(self, batch: SentenceBatch, carried: State | None) -> tuple[Sums, State | None]:
         """Sums over the tokens of one micro-batch; nothing is carried."""
         posterior = self.autoencoder.posterior(batch.input_ids, batch.attention_mask)
-        latent = drawn(posterior, torch.randn_like(posterior.mean))
+        seed = mixed_seed(self.seed, self.steps_done)
+        latent = drawn(posterior, self._noise(batch, 1, seed)[0])
         hidden = self.autoencoder.hidden(latent, batch.target_ids, batch.attention_mask)
         nll = projected_nll(hidden, self.autoencoder.output.weight, batch.labels)
         kl = kl_to_prior(posterior)[_are_real(batch)]  # none of a row that holds a place
         counted = kl.clamp(min=self.free_bits) if self.free_bits else kl
         objective = nll.nll + self.kl_weight.at(self.steps_done) * counted.sum()
-        return Sums(objective, nll.plain + kl.sum(), nll.count), None
+        return Sums(objective, nll.plain + kl.detach().sum(), nll.count), None
 
     def begin_validation(self) -> None:
         """With sums of nothing."""
@@ -148,10 +150,10 @@ class VaeLM(Task):
         found: Posterior = self.autoencoder.posterior(batch.input_ids, batch.attention_mask)
         return found
 
-    def _noise(self, batch: SentenceBatch, draws: int) -> Tensor:
+    def _noise(self, batch: SentenceBatch, draws: int, seed: int = SCORING_SEED) -> Tensor:
         """(K, B, Z): the first ones are the same whatever K."""
         size = self.autoencoder.latent_size
-        return normals(SCORING_SEED, batch.numbers.tolist(), draws, size).to(self.device)
+        return normals(seed, batch.numbers.tolist(), draws, size).to(self.device)
 
     def validated(self, store: Any) -> dict[str, float]:
         """Figures of the validation or test that has just ended; every rank has to ask."""
@@ -205,18 +207,16 @@ class VaeLM(Task):
     def _information(self, reader: Any, evaluation: Any) -> float:
         """Of the first sentences of a split; the ranks share them out."""
         count = min(evaluation.information_sentences, reader.num_sequences)
-        mine = range(self.ranks.number, count, self.ranks.world_size)
+        batches = torch.arange(count).split(evaluation.batch_size)  # type: ignore[no-untyped-call]
         found: dict[int, tuple[Tensor, ...]] = {}
-        for first in range(0, len(mine), evaluation.batch_size):
-            numbers = mine[first : first + evaluation.batch_size]
-            batch = move(reader.batch(torch.tensor(numbers).numpy(), 0), self.device)
-            rows = zip(*(part.cpu() for part in self._posterior(batch)), strict=True)
-            found |= dict(zip(numbers, rows, strict=True))
+        for place in range(self.ranks.number, len(batches), self.ranks.world_size):
+            batch = move(reader.batch(batches[place].numpy(), 0), self.device)
+            found[place] = tuple(part.cpu() for part in self._posterior(batch))
         for others in self.ranks.gathered(found):
             found |= others
-        parts = zip(*(found[number] for number in range(count)), strict=True)
+        parts = zip(*(found[place] for place in range(len(batches))), strict=True)
         noise = normals(SCORING_SEED, range(count), 1, self.autoencoder.latent_size)[0]
-        return mutual_information(Posterior(*map(torch.stack, parts)), noise)
+        return mutual_information(Posterior(*map(torch.cat, parts)), noise)
 
     def wants_sample(self, data: Any) -> bool:
         """With eval.sample_sentences."""
