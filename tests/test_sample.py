@@ -25,7 +25,7 @@ def run(tmp_path_factory):
             *("data.max_length=16", "data.batch_size=24", "tokenizer=word"),
             *("task.latent_size=4", "task.kl_steps=2000", "eval.sample_sentences=3"),
             *("optimizer.lr=0.02", "schedule.warmup_steps=5"),
-            *("trainer=debug", "trainer.max_steps=100", "trainer.validate_every_steps=50"),
+            *("trainer=debug", "trainer.max_steps=300", "trainer.validate_every_steps=150"),
             *("logger=none", f"hydra.run.dir={folder / 'run'}"),
         ]
     )
@@ -109,6 +109,7 @@ def test_unknown_words_are_told(run, capsys):
         (["interpolate", "RUN", "it " * 16, "ends"], "takes 17 tokens, and the model was trained"),
         (["generate", "RUN", "--prompt", "a"], "is of a sentence VAE: lmexp sample RUN"),
         (["fill", "RUN", "a [MASK]"], "is of a sentence VAE: lmexp sample RUN"),
+        (["attend", "RUN", "a name"], "is of a sentence VAE: lmexp sample RUN"),
         (["translate", "RUN"], "is of a sentence VAE: lmexp sample RUN"),
         (["evaluate", "RUN", "--stride", "8"], "of a sentence VAE, which has no --stride"),
         (["evaluate", "RUN", "--beam", "2"], "of a sentence VAE, which has no --beam"),
@@ -132,7 +133,7 @@ def test_a_mistake_is_one_line(arguments, told, run, capsys):
         ("model=vae task.kl_schedule=sigmoid", "task.kl_schedule"),
         ("model=vae task.free_bits=-1", "task.free_bits"),
         ("model=vae data.word_dropout=1.0", "data.word_dropout"),
-        ("model=vae task.kl_warmup=10", "did you mean"),
+        ("model=vae task.kl_step=10", "did you mean 'kl_steps'?"),
         ("task=vae_lm data=reverse model=gru", "reads sentences; data=reverse is of pairs"),
         ("model=vae data.corpus.document=split", "this task reads documents: write"),
     ],
