@@ -238,7 +238,8 @@ def test_a_collapse_is_told_in_words_once_and_again_after_it_was_overcome():
         model.validated(None)
 
     assert len(said) == 2
-    assert "0 of its 3 dimensions tell sentences apart, and a point in it says 0.03 nats" in said[0]
+    assert "a point in it says 0.03 nats of its sentence" in said[0]
+    assert "0 of its 3 dimensions move with the sentence" in said[0]
     for remedy in ("task.kl_schedule=", "task.kl_steps", "task.free_bits=", "data.word_dropout="):
         assert remedy in said[0]
 
