@@ -13,7 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from lmexp.build import build_task
 from lmexp.hardware import has_bf16_instructions
 from lmexp.losses import chunk_rows
-from lmexp.networks.interface import EncoderDecoder
+from lmexp.networks.interface import Autoencoder, EncoderDecoder
 from lmexp.optimizers import parameter_groups
 from lmexp.recompute import recompute_blocks
 from lmexp.sharding import blocks
@@ -204,6 +204,8 @@ def _kept(network: Any, rows: int, length: int, precision: str) -> int:
         mask = torch.ones_like(ids, dtype=torch.bool)
         if isinstance(network, EncoderDecoder):
             network.hidden(ids, mask, ids)
+        elif isinstance(network, Autoencoder):
+            network.hidden(network.posterior(ids, mask).mean, ids, mask)
         else:
             network.hidden(ids, mask)
     return sum(storage.nbytes() for storage in kept.values())

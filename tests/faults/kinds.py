@@ -37,6 +37,15 @@ KINDS = {
             "model.bias=false",  # keys' has a gradient of zero, whose rounding Adam makes steps of
         ),
     ),
+    "vae_lm": Kind(
+        "lmexp.tasks.vae_lm:VaeLM",
+        (
+            *("model=vae", *SEGMENTS, "data.batch_size=28", "data.word_dropout=0.2"),
+            *("data.max_length=24", "task.latent_size=4", "task.kl_schedule=cyclical"),
+            *("task.kl_steps=7", "task.free_bits=0.02", "eval.importance_samples=3"),
+            "eval.sample_sentences=1",
+        ),
+    ),
     "translation lstm": Kind(TEXT_TO_TEXT, ("model=lstm", *PAIRS)),
     "translation transformer": Kind(TEXT_TO_TEXT, ("model=transformer", *TRANSFORMER, *PAIRS)),
 }
