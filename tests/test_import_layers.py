@@ -81,6 +81,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
         "networks",
         "losses",
         "class_losses",
+        "answer_scores",
         "label_scores",
         "metrics",
         "schedules",

@@ -62,6 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="recurrent state goes on from window to window (default as in training)",
     )
+    group = parser.add_argument_group("models that label texts")
+    group.add_argument("--confusion", type=Path, metavar="PNG", help="the confusion matrix, drawn")
+    _add_pair_arguments(parser)
+
+
+def _add_pair_arguments(parser: argparse.ArgumentParser) -> None:
     of_pairs = parser.add_argument_group("text-to-text models")
     pairs = of_pairs.add_argument
     pairs("--source", type=Path, help="lines of your own, plain, .gz or .zst, with --reference")
@@ -86,8 +92,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PNG",
         help="BLEU of shorter and longer sources too: as a table, and as a picture there",
     )
-    labels = parser.add_argument_group("models that label").add_argument
-    labels("--confusion", type=Path, metavar="PNG", help="the confusion matrix of texts, drawn")
 
 
 class Evaluated(NamedTuple):
