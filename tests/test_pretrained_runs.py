@@ -98,15 +98,17 @@ def test_two_ranks_begin_with_the_pretrained_weights(tmp_path):
         torch.testing.assert_close(network.model.h.state_dict()[name], tensor, rtol=0, atol=1e-9)
 
 
-def test_ranks_may_share_a_pretrained_network(tmp_path):
-    model = save_tiny(tmp_path / "gpt2", "gpt2")
+@pytest.mark.parametrize(("name", "layers"), [("gpt2", "h"), ("bert", "encoder.layer")])
+def test_ranks_may_share_a_pretrained_network(name, layers, tmp_path):
+    model = save_tiny(tmp_path / name, name)
     still = ["optimizer.lr=1.0e-12", "trainer.devices=2", "trainer.strategy=fsdp"]
 
-    assert main(overrides(tmp_path, "gpt2", *still, f"hydra.run.dir={tmp_path / 'run'}")) == 0
+    assert main(overrides(tmp_path, name, *still, f"hydra.run.dir={tmp_path / 'run'}")) == 0
 
     network = load(tmp_path / "run").network
-    for name, tensor in model.transformer.h.state_dict().items():
-        torch.testing.assert_close(network.model.h.state_dict()[name], tensor, rtol=0, atol=1e-9)
+    mine = (network.model if name == "gpt2" else network.encoder.model).get_submodule(layers)
+    for key, tensor in model.base_model.get_submodule(layers).state_dict().items():
+        torch.testing.assert_close(mine.state_dict()[key], tensor, rtol=0, atol=1e-9)
 
 
 def test_it_brings_its_tokenizer_whatever_the_data_set_prefers(tmp_path):

@@ -10,7 +10,7 @@ from tiny_models import HEADS, save_tiny, tokenizer_of
 from torch import Tensor
 
 from lmexp.build import vocab_of
-from lmexp.networks.interface import Decoder, Encoder, EncoderDecoder, Vocab
+from lmexp.networks.interface import Decoder, Encoder, EncoderDecoder, StepDecoder, Vocab
 from lmexp.networks.pretrained import Pretrained
 from lmexp.networks.pretrained_config import DECODERS, ENCODER_DECODERS, ENCODERS
 from lmexp.starting import put_in, start_of
@@ -81,6 +81,32 @@ def test_a_decoder_gives_the_same_logits(name, tmp_path):
 
     assert isinstance(network, Decoder)
     torch.testing.assert_close(found[mask], expected[mask], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_step_by_step_a_decoder_gives_the_same_logits_whatever_the_lengths(name, tmp_path):
+    save_tiny(tmp_path, name)
+    network, tokenizer = begun(tmp_path, "decoder")
+    ours, _, mask = ragged(tokenizer)
+    more, _, _ = ragged(tokenizer, (3, 3, 3))
+
+    with torch.no_grad():
+        first, state = network.step(ours, network.start(), mask)
+        state = network.reorder(state, torch.tensor([2, 0, 0, 1]))
+        again = more[[2, 0, 0, 1]]
+        steps = [first[[2, 0, 0, 1]]]
+        for column in range(3):
+            logits, state = network.step(again[:, column : column + 1], state)
+            steps.append(logits)
+
+    assert isinstance(network, StepDecoder)
+    for row, length in zip((2, 0, 0, 1), (3, 7, 7, 12), strict=True):
+        whole = torch.cat([ours[row, :length], more[row]])[None]
+        with torch.no_grad():
+            expected = network(whole)[0, length - 1 :]
+        place = [2, 0, 0, 1].index(row)
+        found = torch.stack([own[place] for own in steps])
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ENCODER_DECODERS)
