@@ -2,10 +2,12 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 import torch
+from interruption import assert_same_run, interrupted
 from tiny_models import save_tiny
 
 from lmexp.__main__ import main as command
@@ -64,6 +66,21 @@ def test_it_is_evaluated_and_resumed_without_the_folder(name, runs, tmp_path):
     assert command(["evaluate", str(run)]) == 0
     assert main([f"resume={run}", "trainer.max_steps=3"]) == 0
     assert load(run / "checkpoints" / "last.ckpt").step == 3
+
+
+def test_killed_and_resumed_without_the_folder_is_bitwise_the_uninterrupted_run(tmp_path):
+    save_tiny(tmp_path / "bert", "bert")
+    more = ["task.ema_decay=0.9", "tuning.layer_decay=0.8", "trainer.checkpoint_every_steps=1"]
+    asked = overrides(tmp_path, "bert", "trainer.max_steps=4", *more)
+    assert main([*asked, f"hydra.run.dir={tmp_path / 'whole'}"]) == 0
+
+    killed = [*asked, f"hydra.run.dir={tmp_path / 'killed'}"]
+    moment = "lmexp.tasks.masked_lm:MaskedLM.sums:3"
+    assert interrupted(moment, "SIGKILL", killed) == -signal.SIGKILL
+    shutil.rmtree(tmp_path / "bert")
+    assert main([f"resume={tmp_path / 'killed'}"]) == 0
+
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
 def test_it_fills_generates_and_translates(runs, capsys, monkeypatch, tmp_path):

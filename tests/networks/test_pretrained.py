@@ -133,6 +133,33 @@ def test_an_encoder_decoder_gives_the_same_logits_at_once_and_step_by_step(name,
     torch.testing.assert_close(torch.stack(steps, dim=1), found, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ENCODER_DECODERS)
+def test_targets_of_several_lengths_and_rows_that_are_reordered_change_nothing(name, tmp_path):
+    save_tiny(tmp_path, name)
+    network, tokenizer = begun(tmp_path, "encoder_decoder")
+    source, _, mask = ragged(tokenizer)
+    target, _, target_mask = ragged(tokenizer, (4, 2, 3))
+    order = torch.tensor([1, 1, 2, 0])
+
+    with torch.no_grad():
+        memory = network.encode(source, mask)
+        found, state = network.step(target, network.start(memory), target_mask)
+        more, _ = network.step(target[order, :1], network.reorder(state, order))
+        _, state = network.step(target[:, :2], network.start(memory))
+        cached, _ = network.step(target[order, :1], network.reorder(state, order))
+
+        for row, length in enumerate((4, 2, 3)):
+            own = source[row : row + 1], mask[row : row + 1]
+            begun_with = target[row : row + 1, :length]
+            expected = network(*own, begun_with)[0, -1]
+            torch.testing.assert_close(found[row], expected, rtol=1e-5, atol=1e-5)
+            place = order.tolist().index(row)
+            longer = torch.cat([begun_with, target[row : row + 1, :1]], dim=1)
+            torch.testing.assert_close(more[place], network(*own, longer)[0, -1])
+            short = torch.cat([target[row : row + 1, :2], target[row : row + 1, :1]], dim=1)
+            torch.testing.assert_close(cached[place], network(*own, short)[0, -1])
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_the_head_of_masked_tokens_is_loaded_too(name, tmp_path):
     model = save_tiny(tmp_path, name)
