@@ -90,19 +90,22 @@ def device_memory(
     dtype = torch.bfloat16 if precision == "bf16-true" else torch.float32
     total, length = count_parameters(network).total, recipe["data"]["max_length"]
     parts = devices if recipe["trainer"]["strategy"] == "fsdp" else 1
-    weights = dtype.itemsize * total
+    trained = sum(one.numel() for one in network.parameters() if one.requires_grad)
+    weights, gradients = dtype.itemsize * total, dtype.itemsize * trained
     of_optimizer = optimizer_bytes(network, recipe["optimizer"], dtype, allow_targets)
-    average = 4 * total if recipe["task"].get("ema_decay") is not None else 0  # kept in float32
+    average = 4 * trained if recipe["task"].get("ema_decay") is not None else 0  # kept in float32
     activations = None
     if total <= MEASURED_PARAMETERS:
         real = build_task(recipe, vocab, None, allow_targets).network
         if recipe["trainer"]["activation_checkpointing"]:
             recompute_blocks(real)
         activations = _activation_bytes(real, rows, length, precision)
-    mine, of_optimizer, average = (-(-n // parts) for n in (weights, of_optimizer, average))
+    mine, of_gradients, of_optimizer, average = (
+        -(-n // parts) for n in (weights, gradients, of_optimizer, average)
+    )
     return Memory(
         weights=mine,
-        gradients=mine,
+        gradients=of_gradients,
         optimizer=of_optimizer,
         average=average,
         gathered=gathered_bytes(network, dtype) if parts > 1 else 0,
