@@ -107,8 +107,8 @@ def tagged(task: Any, data: Any, sentences: Sequence[list[str]]) -> list[dict[st
         device = move(batch, task.device)
         with torch.no_grad():
             scores = task.network(device)
-            given = task.given(scores, device.labels)
-            sure = task.confidences(scores, device.labels, given)
+            given = task.given(scores, device)
+            sure = task.confidences(scores, device, given)
         for number, own, probabilities in zip(batch.sentences.tolist(), given, sure, strict=True):
             tags[places[number]] += [task.vocab.labels[tag] for tag in own]
             shares[places[number]] += probabilities
