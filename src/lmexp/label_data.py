@@ -78,7 +78,8 @@ class LabelForm:
         ids = tokenizer.encode_many(texts)
         room = self.max_length - 1 - len(ids)
         lengths = cut_lengths([len(own) for own in ids], room)
-        changed[f"texts cut at {self.max_length} tokens"] += sum(map(len, ids)) > room
+        if sum(map(len, ids)) > room:
+            changed[f"texts cut at {self.max_length} tokens"] += 1
         columns: dict[str, Any] = {
             "ids": np.concatenate([own[:n] for own, n in zip(ids, lengths, strict=True)]),
             "parts": lengths,
