@@ -172,7 +172,7 @@ VALUES = {
     "choice of a model": ("model=lsmt", "model=lsmt", "'lstm'?", "transformer"),
     "choice of data": ("data=wikitext", "data=wikitext", "'wikitext2'?"),
     "choice of nothing": ("model=null", "model=null", "There are bert"),
-    "init_from": ("init_from=logs", "init_from=logs", "init_from=null"),
+    "init_from": ("init_from=nowhere", "init_from=nowhere", "no such file or folder"),
 }
 TARGETS = {
     "unknown class": ("model._target_=lmexp.networks.recurrent.Recurent", "no 'Recurent'",

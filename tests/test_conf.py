@@ -18,6 +18,7 @@ REQUIRED = {
     "summaries": ["data.files=a.jsonl"],
     "code": ["data.files=a.jsonl"],
     "dialogues": ["data.files=a.jsonl"],
+    "pretrained": ["model.path=x", "model.config={model_type: gpt2}"],
     "parallel": ["data.train=[a.en,a.de]"],
     "pairs": ["data=reverse"],
     "segments": ["task=masked_lm"],

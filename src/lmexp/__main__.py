@@ -21,6 +21,7 @@ COMMANDS = {
     "consolidate": ("consolidate", "one file out of a checkpoint that is a folder"),
     "fill": ("fill", "what a masked language model puts in the place of [MASK]"),
     "label": ("label", "tags of words or labels of texts, with confidences"),
+    "answer": ("answer", "what of a text answers a question"),
     "attend": ("attend", "maps of where a trained model looks, as PNG"),
     "chat": ("chat", "talk with a model trained on dialogues"),
     "show": ("show", "curves, samples and counts of a run"),

@@ -65,6 +65,19 @@ class LabelBatch(NamedTuple):
     # those from the K-th on, which a model does not predict, are of no training text
 
 
+class QuestionBatch(NamedTuple):
+    """Questions, each with a window of its context. P places: "not here", and words."""
+
+    input_ids: Tensor  # (B, T) int64
+    attention_mask: Tensor  # (B, T) bool, True on real tokens; padding is on the right
+    segment_ids: Tensor  # (B, T) int64, 0 on the question, 1 on the context
+    places: Tensor  # (B, P) int64, the column of each: 0, then those of words' first tokens
+    is_place: Tensor  # (B, P) bool, True on the first and on words
+    answers: Tensor  # (B, 2) int64, the places of the first and the last word; IGNORE of no window
+    examples: Tensor  # (B,) int64, numbers of questions; windows of one stand side by side
+    words_from: Tensor  # (B,) int64, words of the context before the window
+
+
 class TrainStep(NamedTuple):
     """All that one optimizer step learns from."""
 

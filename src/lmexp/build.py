@@ -72,7 +72,7 @@ def build_task(
         supplied = {"total_steps": total_steps} if takes_total else {}
         trained["schedule"] = build(section, allow_targets, **supplied)
     seed_torch(recipe["seed"])
-    return build(
+    task = build(
         recipe["task"],
         allow_targets,
         architecture=build(recipe["model"], allow_targets),
@@ -81,6 +81,9 @@ def build_task(
         **_of_text(recipe),
         **trained,
     )
+    if recipe.get("tuning") is not None:  # a checkpoint of an older lmexp has none
+        build(recipe["tuning"], allow_targets).apply(task)
+    return task
 
 
 def _of_text(recipe: Recipe) -> dict[str, Any]:

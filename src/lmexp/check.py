@@ -65,7 +65,7 @@ def check(
     checker.kinds(recipe)
     found = {name: checker.section(recipe[name], name) for name in SECTIONS if "." not in name}
     checker.combination(found["model"], found["task"])
-    check_rules(recipe, found["model"], checker.refuse)
+    check_rules(recipe, found["model"], found["task"], checker.refuse)
 
 
 class _Checker:

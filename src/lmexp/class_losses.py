@@ -31,7 +31,9 @@ def class_nll(
     """
     logs = F.log_softmax(scores.float(), dim=-1)
     right = logs.gather(1, labels[:, None])[:, 0]
-    nll = -(1 - smoothing) * right - smoothing * logs.mean(dim=-1)
+    nll = -right
+    if smoothing:
+        nll = (1 - smoothing) * nll - smoothing * logs.mean(dim=-1)
     if gamma:
         nll = nll * (1 - right.exp()).clamp(min=1e-8) ** gamma  # a power of 0 has no gradient
     return nll if weights is None else nll * weights[labels]

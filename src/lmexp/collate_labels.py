@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lmexp.batch import IGNORE, LabelBatch, TagBatch
+from lmexp.batch import IGNORE, LabelBatch, QuestionBatch, TagBatch
 from lmexp.tokenizers import BOS_ID, EOS_ID, PAD_ID
 
 Numbers = NDArray[Any]
@@ -123,3 +123,44 @@ def segments_of(input_ids: Numbers, rows: Sequence[Sequence[Numbers]]) -> NDArra
             first = 2 + len(row[0])
             segments[place, first : first + len(row[1]) + 1] = 1
     return segments
+
+
+class QuestionRow(NamedTuple):
+    """A question, and a window of the context that it is about."""
+
+    example: int  # number of the question
+    question: Numbers
+    ids: Numbers  # of the window
+    word_lengths: Numbers  # (words,) tokens of each
+    word_from: int  # words of the context before the window
+    answer: tuple[int, int] | None  # first and last word of the window; None: it is not there
+
+
+def collate_questions(rows: Sequence[QuestionRow]) -> QuestionBatch:
+    """Windows, padded on the right; no row gives one of nothing, labelled IGNORE.
+
+    Place 0 stands for "not here", and is the first token; place w + 1 is word w of the window.
+    """
+    input_ids, attention_mask = framed([[row.question, row.ids] for row in rows])
+    most = max((len(row.word_lengths) for row in rows), default=0)
+    places = np.zeros((len(input_ids), 1 + most), dtype=np.int64)
+    is_place = np.arange(1 + most) == np.zeros((len(input_ids), 1))
+    answers = np.full((len(input_ids), 2), 0 if rows else IGNORE, dtype=np.int64)
+    for number, row in enumerate(rows):
+        count = len(row.word_lengths)
+        first = 2 + len(row.question)
+        places[number, 1 : 1 + count] = first + np.cumsum(row.word_lengths) - row.word_lengths
+        is_place[number, 1 : 1 + count] = True
+        if row.answer is not None:
+            answers[number] = np.add(row.answer, 1)
+    segments = segments_of(input_ids, [[row.question, row.ids] for row in rows])
+    return QuestionBatch(
+        input_ids=torch.from_numpy(input_ids),
+        attention_mask=torch.from_numpy(attention_mask),
+        segment_ids=torch.from_numpy(segments),
+        places=torch.from_numpy(places),
+        is_place=torch.from_numpy(is_place),
+        answers=torch.from_numpy(answers),
+        examples=torch.tensor([row.example for row in rows] or [0]),
+        words_from=torch.tensor([row.word_from for row in rows] or [0]),
+    )

@@ -24,6 +24,12 @@ class ParameterAverage:
         self.average = {n: p.detach().float().clone() for n, p in self._parameters.items()}
 
     @torch.no_grad()
+    def begin(self) -> None:
+        """Begin again, as a copy of the parameters: they were loaded since this was built."""
+        for name, parameter in self._parameters.items():
+            self.average[name].copy_(parameter)
+
+    @torch.no_grad()
     def update(self) -> None:
         """Take one step's parameters into the average."""
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))

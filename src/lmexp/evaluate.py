@@ -2,7 +2,7 @@
 
 What is scored, and how, depends on what the model reads: evaluate_windows scores language models,
 evaluate_pairs text-to-text models, evaluate_segments masked language models, evaluate_labels
-those that label words or texts.
+those that label words or texts, or answer questions.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from lmexp.translate import SEARCH, add_search_arguments
 UNITS = {"loss": " nats per token", "bytes": " of UTF-8, cleaned", "unk": " unknown tokens"}
 WRITTEN = ("json", "outputs", "by_length", "confusion")
 PICTURES = ("--by-length", "--confusion")
-COUNTS = ("tokens", "pairs", "texts", "bytes", "unk")
+COUNTS = ("tokens", "pairs", "texts", "questions", "bytes", "unk")
 OF_WINDOWS = ("file", "context", "stride", "carry")  # options of one kind of model alone
 OF_LABELS = ("confusion",)
 OF_PAIRS = ("source", "reference", "tokenised", "outputs", "by_length", "execute", *SEARCH)
@@ -105,7 +105,7 @@ def main(args: argparse.Namespace) -> int:
         options = (*OF_WINDOWS, *OF_PAIRS, *OF_LABELS)
         _refuse(args, options, f"{loaded.path} is of a masked language model")
         found = evaluate_segments(loaded, args)
-    elif loaded.task.text_kind in ("tags", "labels"):
+    elif loaded.task.text_kind in ("tags", "labels", "questions"):
         from lmexp.evaluate_labels import evaluate_labels
 
         _refuse(args, (*OF_WINDOWS, *OF_PAIRS), f"{loaded.path} is of a model that labels")

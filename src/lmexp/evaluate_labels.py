@@ -1,4 +1,4 @@
-"""Figures of a model that labels words or texts: reports by label, of entities first."""
+"""Figures of a model that labels words or texts, or answers questions; reports by label."""
 
 import argparse
 import dataclasses
@@ -43,7 +43,7 @@ def evaluate_labels(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
     if loaded.task.text_kind == "tags":
         print_report(report.tokens.report(), title=f"{split}: words", first="tag")
         print_report(report.entities.report(), title=f"{split}: entities", first="type")
-    else:
+    elif loaded.task.text_kind == "labels":
         own = report.classes.report if report.classes is not None else report.counts.report()
         print_report(own, title=f"{split}: texts", first="label")
     if args.confusion is not None:

@@ -87,7 +87,7 @@ def masked_ids(loaded: Any, text: str) -> list[int]:
     Raises:
         ValueError: there is no mask, or the text is too long for the model.
     """
-    from lmexp.tokenizers import SentencePiece
+    from lmexp.tokenizers import Pretrained, SentencePiece
 
     parts = _MASK.split(text)
     if len(parts) == 1:
@@ -95,7 +95,11 @@ def masked_ids(loaded: Any, text: str) -> list[int]:
             f"{text!r} has no mask: write [MASK] in the place of a token, for example "
             "'The [MASK] statement'"
         )
-    if isinstance(loaded.tokenizer, SentencePiece):  # whose tokens bring their space with them
+    own = loaded.tokenizer
+    keeps_spaces = isinstance(own, SentencePiece) or (
+        isinstance(own, Pretrained) and own.keeps_spaces
+    )
+    if keeps_spaces:  # the filled token brings its own
         parts = [*(part.removesuffix(" ") for part in parts[:-1]), parts[-1]]
     ids = [loaded.vocab.bos_id]
     for number, part in enumerate(parts):

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import torch
 
 from lmexp.batch import TrainStep, move
-from lmexp.build import build_data, build_task
+from lmexp.build import build_task
 from lmexp.hardware import choose
 from lmexp.optimizers import parameter_groups, rescale_and_clip
 from lmexp.seeds import seed_torch
+from lmexp.starting import data_of, put_in, start_of
 from lmexp.targets import build
 
 Recipe = Mapping[str, Any]
@@ -177,12 +178,15 @@ class _Trial:
         settings = build(recipe["trainer"], allow_targets)
         hardware = choose(settings.accelerator, settings.devices, settings.precision)
         self.device = torch.device(hardware.accelerator)
-        self.data = build_data(recipe, build(recipe["tokenizer"], allow_targets), allow_targets)
-        self.data.prepare(splits=("train",))
+        start = start_of(recipe, allow_targets)
+        self.data = data_of(recipe, start, allow_targets)
+        self.data.prepare(fit=start is None, splits=("train",))
         self.task = build_task(recipe, self.data.vocab, 1, allow_targets)
+        if start is not None:
+            put_in(self.task, start)
         dtype = torch.bfloat16 if hardware.precision == "bf16-true" else None
         self.task.to(self.device, dtype).train()
-        groups = parameter_groups(self.task.network)
+        groups = parameter_groups(self.task.network, self.task.layer_decay)
         self.optimizer = build(recipe["optimizer"], allow_targets, params=groups)
         self.mixed = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(
             hardware.precision
@@ -225,7 +229,7 @@ class _Trial:
     def update(self, rate: float) -> None:
         """One step of the optimizer at a rate."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("lr_factor", 1.0)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.steps_done += 1

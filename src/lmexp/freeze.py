@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lmexp import signatures
+from lmexp.inheritance import INHERITED, bring_vocabulary, inherit
 from lmexp.origins import Origins
 from lmexp.rules import carries_state
 from lmexp.signatures import Target, UnknownNameError
@@ -12,23 +13,26 @@ from lmexp.targets import allowed_packages
 
 
 def freeze(
-    config: Any, origins: Origins, allow_targets: Sequence[str]
+    config: Any, origins: Origins, allow_targets: Sequence[str], typed: Mapping[str, str]
 ) -> tuple[dict[str, Any], tuple[str, ...], Origins]:
     """The recipe, the packages that it may use beside ours, and the origins of its keys.
 
-    What depends on choices is filled in: the name, data.lanes=auto, and the keys of `data` that are
-    its corpus' own (`data.files` for `data.corpus.files`). The environment is left unread.
+    What depends on choices is filled in: the name, data.lanes=auto, the keys of `data` that are
+    its corpus' own (`data.files` for `data.corpus.files`), model and tokenizer of the run that
+    init_from names. The environment is left unread.
 
     Args:
         config: as Hydra composed it.
         origins: of its keys.
         allow_targets: packages that the command line allows; config may allow more.
+        typed: key or group -> the override that the user typed.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import InterpolationToMissingValueError
 
     OmegaConf.set_struct(config, False)
     config.pop("hydra")
+    follows = [f"{name}.{key}" for name in INHERITED for key in _follow_data(config.get(name))]
     try:
         with _environment_unread():
             recipe: Any = OmegaConf.to_container(config, resolve=True)
@@ -37,11 +41,33 @@ def freeze(
         raise ValueError(f"{origins.where(key)}: {key} has to be given: write {key}=…") from None
     allowed = (*allow_targets, *(recipe.pop("allow_targets", None) or []))
     packages = allowed_packages(allowed)
+    origins = inherit(recipe, origins, typed, follows, packages)
+    if recipe.get("init_from") is None:
+        bring_vocabulary(recipe, typed, packages)
     if recipe.get("name") is None:
-        recipe["name"] = "-".join(origins.choices.get(group, "none") for group in ("model", "data"))
+        recipe["name"] = "-".join(_chosen(group, recipe, origins) for group in ("model", "data"))
     handed = _hand_to_corpus(recipe, packages)
     _resolve_lanes(recipe, packages)
     return recipe, allowed, origins._replace(overrides=_renamed(origins.overrides, handed))
+
+
+def _follow_data(section: Any) -> list[str]:
+    """Keys of a section that are written as ${data.…}."""
+    from omegaconf import DictConfig
+
+    if not isinstance(section, DictConfig):
+        return []
+    raw = section._content
+    assert isinstance(raw, dict)
+    return [str(key) for key, node in raw.items() if str(node._value()).startswith("${data.")]
+
+
+def _chosen(group: str, recipe: Mapping[str, Any], origins: Origins) -> str:
+    """The file that was chosen; of a model that came with weights, its class."""
+    section = recipe.get(group)
+    if group in origins.choices or not isinstance(section, Mapping):
+        return origins.choices.get(group, "none")
+    return str(section.get("_target_")).rpartition(".")[2].lower()
 
 
 @contextlib.contextmanager

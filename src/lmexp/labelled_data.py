@@ -68,6 +68,7 @@ class LabelledDataModule(lightning.LightningDataModule):
         evaluation: of validation and test.
     """
 
+    counted: ClassVar[str] = "texts"  # what is predicted
     tokens: ClassVar[str] = "ids"  # the column of a store whose numbers are tokens
 
     plan: BucketPlan  # of the training split, once it is prepared
@@ -182,6 +183,12 @@ class LabelledDataModule(lightning.LightningDataModule):
     def tokens_per_step(self) -> int:
         """Predicted things of a step, on average over an epoch."""
         return max(1, round(self.reader("train").num_labels / self.steps_per_epoch))
+
+    @property
+    def reads_per_label(self) -> float:
+        """Tokens that are read for each thing that is predicted."""
+        reader = self.reader("train")
+        return float(reader.lengths.sum()) / reader.num_labels
 
     @property
     def row_length(self) -> int:

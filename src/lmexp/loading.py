@@ -59,6 +59,8 @@ _KINDS = {
     "standard input",
     "tags": "a model that tags words: lmexp label {run} reads sentences from standard input",
     "labels": "a model that labels texts: lmexp label {run} reads them from standard input",
+    "questions": "a model that answers questions: lmexp answer {run} --context page.txt "
+    "--question 'Who wrote it?'",
     "segments": "a masked language model: lmexp fill {run} 'The [MASK] statement' finds the token",
 }
 
@@ -109,7 +111,8 @@ def load(path: str | Path, allow_targets: Sequence[str] = ()) -> Loaded:
     recipe = saved["recipe"]
     if not isinstance(recipe, dict) or not {"seed", "data"} <= recipe.keys():
         raise ValueError(f"{file}: its recipe is no mapping with seed and data: not lmexp's")
-    check(recipe, allow_targets, of_file(file, recipe), ("model", "task"))
+    built = [name for name in ("model", "task", "tuning") if name != "tuning" or name in recipe]
+    check(recipe, allow_targets, of_file(file, recipe), built)
     tokenizer = tokenizers.from_state(saved["tokenizer"])
     vocab = vocab_of(tokenizer)
     task = build_task(recipe, vocab, None, allow_targets)

@@ -12,7 +12,7 @@ from annotated_types import Gt, Lt
 from numpy.typing import NDArray
 
 from lmexp.batch import IGNORE
-from lmexp.tokenizers import MASK_ID, Words
+from lmexp.tokenizers import MASK_ID, Pretrained, Words
 
 Ids = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -41,6 +41,9 @@ class WordEdges(NamedTuple):
         """Words stand between spaces; a character of a script without them is a word."""
         begins = np.zeros(tokenizer.vocab_size, dtype=np.bool_)
         ends = np.zeros(tokenizer.vocab_size, dtype=np.bool_)
+        if isinstance(tokenizer, Pretrained):
+            ends[: len(tokenizer.reserved)] = True
+            return cls(tokenizer.begins_word(), ends)
         begins[: len(tokenizer.reserved)] = ends[: len(tokenizer.reserved)] = True
         spells_words = isinstance(tokenizer, Words)
         for number in range(len(tokenizer.reserved), tokenizer.vocab_size):

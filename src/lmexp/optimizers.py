@@ -10,14 +10,20 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lmexp.ranks import Ranks
+from lmexp.tuning import depths
 
 
-def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
+def parameter_groups(network: nn.Module, layer_decay: float | None = None) -> list[dict[str, Any]]:
     """Matrices with the optimizer's weight decay; biases, gains and other vectors without.
 
     Embeddings are matrices and decay, as in GPT-2 and nanoGPT. A parameter that several modules
     share (a tied output layer) stands once. `is_hidden_matrix` marks what Muon orthogonalises:
-    matrices that are neither an embedding nor the output layer.
+    matrices that are neither an embedding nor the output layer. Parameters that need no gradient
+    are left out.
+
+    Args:
+        network: whose parameters are grouped.
+        layer_decay: see tuning.Tuning; `lr_factor` of a group is what its rate is multiplied by.
     """
     outer = {
         id(parameter)
@@ -25,19 +31,23 @@ def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
         if isinstance(module, nn.Embedding) or name == "output"
         for parameter in module.parameters(recurse=False)
     }
-    groups: dict[tuple[bool, bool], list[Tensor]] = {}
-    for parameter in network.parameters():
+    depth = depths(network) if layer_decay is not None else {}
+    top = max(depth.values(), default=0)
+    groups: dict[tuple[bool, bool, int], list[Tensor]] = {}
+    for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             is_matrix = parameter.ndim >= 2
             is_hidden = parameter.ndim == 2 and id(parameter) not in outer
-            groups.setdefault((is_matrix, is_hidden), []).append(parameter)
+            below = top - depth.get(name, top)
+            groups.setdefault((is_matrix, is_hidden, below), []).append(parameter)
     return [
         {
             "params": parameters,
             "is_hidden_matrix": is_hidden,
             **({} if is_matrix else {"weight_decay": 0.0}),
+            **({} if layer_decay is None else {"lr_factor": layer_decay**below}),
         }
-        for (is_matrix, is_hidden), parameters in groups.items()
+        for (is_matrix, is_hidden, below), parameters in groups.items()
     ]
 
 

@@ -20,7 +20,7 @@ from lmexp.record_files import read_summary
 from lmexp.report import duration
 from lmexp.run_folder import RECIPE
 from lmexp.sharding import WAYS_IN, blocks
-from lmexp.targets import build
+from lmexp.starting import Start, data_of, put_in, start_of
 from lmexp.tasks.guard import Guard
 from lmexp.trainer import TrainerSettings
 
@@ -104,13 +104,18 @@ def assemble(
         )
     if saved is not None:
         _check_same_run(saved, recipe, path)
-    data = _prepared(recipe, saved, allow_targets, announce, ranks)
+    start = start_of(recipe, allow_targets) if saved is None else None
+    data = _prepared(recipe, saved, start, allow_targets, announce, ranks)
     data.pin_memory = hardware.accelerator == "cuda"
     if ranks.is_first:
         tokenizers.save(data.tokenizer, folder / "tokenizer.json")
     done = saved["training"]["steps_done"] if saved is not None else 0
     total_steps = settings.total_steps(data.steps_per_epoch)
     task = build_task(recipe, data.vocab, total_steps, allow_targets)
+    task.network.reads_per_label = getattr(data, "reads_per_label", task.reads_per_label)
+    if start is not None:
+        for line in put_in(task, start):
+            announce(line)
     task.nominal_tokens, task.micro_batches = data.tokens_per_step, data.micro_batches
     task.ranks, task.tell = ranks, announce
     task.guard = Guard(settings.on_nonfinite, settings.on_spike, settings.spike_deviations)
@@ -132,11 +137,12 @@ def _check_same_run(saved: Mapping[str, Any], recipe: Recipe, path: Path | None)
             "optimizer's state: no training goes on from it; put the run's own checkpoint back"
         )
     had = saved["recipe"]
-    for name in ("model", "task", "tokenizer", "optimizer", "schedule", "seed"):
-        if had.get(name) != recipe[name]:
+    for name in ("model", "task", "tuning", "tokenizer", "optimizer", "schedule", "seed"):
+        if had.get(name) != recipe.get(name):
             raise ValueError(
                 f"{path} is of another run: its recipe has {name}={had.get(name)}, and "
-                f"{RECIPE} beside it has {name}={recipe[name]}: put the run's own checkpoint back"
+                f"{RECIPE} beside it has {name}={recipe.get(name)}: put the run's own checkpoint "
+                "back"
             )
 
 
@@ -150,17 +156,16 @@ def _compile(network: Any, *, by_block: bool) -> None:
 def _prepared(
     recipe: Recipe,
     saved: Mapping[str, Any] | None,
+    start: Start | None,
     allow_targets: tuple[str, ...],
     announce: Callable[[str], None],
     ranks: Ranks,
 ) -> Any:
-    """The data module, with the checkpoint's tokenizer if there is one; the same on all ranks."""
-    tokenizer = (
-        tokenizers.from_state(saved["tokenizer"])
-        if saved is not None
-        else build(recipe["tokenizer"], allow_targets)
-    )
-    data = build_data(recipe, tokenizer, allow_targets)
+    """The data module, with a checkpoint's tokenizer if there is one; the same on all ranks."""
+    if saved is not None:
+        data = build_data(recipe, tokenizers.from_state(saved["tokenizer"]), allow_targets)
+    else:
+        data = data_of(recipe, start, allow_targets)
     if "val" not in data.corpus.splits:
         raise ValueError(
             "the data has no validation split, which training is steered by: write for example "
@@ -168,7 +173,8 @@ def _prepared(
         )
     began_with = saved["data_hash"] if saved is not None else None
     splits = data.corpus.splits
-    data.prepare(fit=saved is None, splits=splits, data_hash=began_with, announce=announce)
+    fit = saved is None and start is None
+    data.prepare(fit=fit, splits=splits, data_hash=began_with, announce=announce)
     ranks.arrive("prepared")
     ranks.wait("prepared")  # for as long as it takes
     done = saved["training"]["steps_done"] if saved is not None else 0
@@ -195,12 +201,20 @@ def _ignore(text: str) -> None:
     """The first rank says it."""
 
 
+def _trained(network: Any) -> str | None:
+    """How many parameters are trained, where it is not all of them."""
+    counts = [(parameter.numel(), parameter.requires_grad) for parameter in network.parameters()]
+    trained = sum(count for count, is_trained in counts if is_trained)
+    total = sum(count for count, _ in counts)
+    return None if trained == total else f"{trained:,} parameters: {trained / total:.1%}"
+
+
 def start_facts(
     parts: Parts, facts: Mapping[str, Any], cost: Mapping[str, float]
 ) -> dict[str, Any]:
     """What a run says of itself before it trains."""
     epochs = parts.total_steps / parts.data.steps_per_epoch
-    train = facts["train"]
+    train, counted = facts["train"], getattr(parts.data, "counted", "tokens")
     splits = parts.data.corpus.splits
     dropped = {split: facts[split]["dropped"] for split in splits if facts[split]["dropped"]}
     shared = {split: facts[split]["lines_in_train"] for split in splits if split != "train"}
@@ -210,6 +224,7 @@ def start_facts(
         "run": str(parts.folder),
         "goes on after": f"step {parts.task.steps_done:,}" if parts.saved is not None else None,
         "model": f"{parts.recipe['model']['_target_']}, {cost['parameters']:,} parameters",
+        "trained": _trained(parts.task.network),
         "task": parts.recipe["task"]["_target_"],
         "data": f"{facts['source']}: {train['tokens']:,} tokens to train on",
         "dropped or changed": dropped or "nothing",
@@ -219,7 +234,7 @@ def start_facts(
         "batches"
         if "padding" in facts
         else None,
-        "steps": f"{parts.total_steps:,} of {parts.data.tokens_per_step:,} tokens: "
+        "steps": f"{parts.total_steps:,} of {parts.data.tokens_per_step:,} {counted}: "
         f"{epochs:.2f} epochs",
         "time": f"{duration(seconds)} of training, a rough estimate",
         "hardware": f"{parts.hardware.reason}; {torch.get_num_threads()} threads",

@@ -48,19 +48,21 @@ def main(args: argparse.Namespace) -> int:
 def _print_plan(recipe: Recipe, allow_targets: Sequence[str], *, reads_data: bool) -> None:
     import torch
 
-    from lmexp.build import build_data, build_task
+    from lmexp.build import build_task
     from lmexp.hardware import choose
     from lmexp.report import print_start
     from lmexp.rules import share_out
+    from lmexp.starting import data_of, start_of
     from lmexp.targets import build
 
     settings = build(recipe["trainer"], allow_targets)
     asked = settings.accelerator, settings.devices, settings.precision
     hardware = choose(*asked, uses_all=settings.strategy != "auto")
     share_out(recipe, hardware.devices)
-    data = build_data(recipe, build(recipe["tokenizer"], allow_targets), allow_targets)
+    start = start_of(recipe, allow_targets)
+    data = data_of(recipe, start, allow_targets)
     if reads_data:
-        data.prepare(splits=data.corpus.splits, announce=print)
+        data.prepare(fit=start is None, splits=data.corpus.splits, announce=print)
     with torch.device("meta"):
         network = build_task(recipe, data.vocab, None, allow_targets).network
     total = settings.total_steps(data.steps_per_epoch) if reads_data else settings.max_steps

@@ -133,7 +133,7 @@ def write_ragged(
         "examples": examples,
         "columns": {name: (dtype, totals[name]) for name, dtype in dtypes.items()},
         **facts(),
-        "dropped": dict(sorted(dropped.items())),
+        "dropped": {reason: dropped[reason] for reason in sorted(dropped) if dropped[reason]},
     }
     with tells_a_full_disk(folder):
         (folder / "store.json").write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")

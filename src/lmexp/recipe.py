@@ -124,7 +124,7 @@ def composition(
             choices={group: str(choice) for group, choice in choices.items() if choice},
             folders=folders,
         )
-        recipe, allowed, origins = freeze(config, origins, allow_targets)
+        recipe, allowed, origins = freeze(config, origins, allow_targets, typed)
         groups = {key: line for key, line in typed.items() if key in choices}
         return Composition(recipe, allowed, origins, {**groups, **origins.overrides}, given)
 

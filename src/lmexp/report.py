@@ -204,6 +204,7 @@ def next_commands(summary: Mapping[str, Any], folder: Path) -> list[str]:
         "segments": f'fill {run} "The [MASK] statement"',
         "pairs": f"translate {run} < input.txt",
         "tags": f'label {run} --text "A sentence of yours."',
+        "questions": f'answer {run} --context page.txt --question "Who wrote it?"',
         "labels": f'label {run} --text "A text of yours."',
     }.get(str(summary.get("text_kind")), f'generate {run} --prompt "The"')
     commands = (f"evaluate {run}", use, f"show {run}")

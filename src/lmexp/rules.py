@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from lmexp.networks.pretrained_config import kind_of, longest, wrong_kind
 from lmexp.signatures import Target
 from lmexp.values import written
 
@@ -18,14 +19,9 @@ def carries_state(model: Target) -> bool:
     return bool(model.constants.get("carries_state"))
 
 
-def check_rules(recipe: Mapping[str, Any], model: Target, refuse: Refuse) -> None:
+def check_rules(recipe: Mapping[str, Any], model: Target, task: Target, refuse: Refuse) -> None:
     """Refuse sections that are right alone and wrong together."""
-    if recipe["init_from"] is not None:
-        refuse(
-            "init_from",
-            f"init_from={recipe['init_from']}: beginning with another run's weights is not built "
-            "yet: write init_from=null",
-        )
+    _check_pretrained(recipe, model, task, refuse)
     _check_name(recipe["name"], refuse)
     _check_length(recipe["trainer"], refuse)
     _check_batch(recipe["data"], recipe["trainer"], refuse)
@@ -169,16 +165,35 @@ def _check_windows(recipe: Mapping[str, Any], refuse: Refuse) -> None:
             f"eval.stride={stride} is longer than eval.context={context}: tokens between two "
             f"windows would never be scored; at most {context}",
         )
-    if recipe["model"].get("positions") != "learned":
+    model = recipe["model"]
+    if model.get("positions") == "learned":
+        whose = "model.max_length="
+        reach, remedy = model.get("max_length"), "model.max_length={length}, or positions=rotary"
+        if recipe["init_from"] is not None:  # of which the positions are a part
+            remedy = "{key}={reach}: they come with the weights of init_from"
+    elif isinstance(model.get("config"), Mapping):
+        reach, remedy = longest(model["config"]), "{key}={reach}"
+        whose = "the pretrained model's "
+    else:
         return
-    longest = recipe["model"].get("max_length")
     for key, length in (
         ("data.max_length", recipe["data"]["max_length"]),
         ("eval.context", context),
     ):
-        if longest is not None and length > longest:
+        if reach is not None and length > reach:
+            hint = remedy.format(key=key, length=length, reach=reach)
             refuse(
                 key,
-                f"{key}={length}: model.max_length={longest} learned positions do not reach that "
-                f"far: write model.max_length={length}, or positions=rotary",
+                f"{key}={length}: {whose}{reach} positions do not reach that far: write {hint}",
             )
+
+
+def _check_pretrained(
+    recipe: Mapping[str, Any], model: Target, task: Target, refuse: Refuse
+) -> None:
+    """What a pretrained model builds is known from its configuration alone."""
+    config, kind = recipe["model"].get("config"), task.constants.get("network_kind")
+    if model.constants.get("brings_vocabulary") and isinstance(config, Mapping):
+        path = recipe["model"]["path"]
+        if kind_of(config, path) != kind:
+            refuse("model.path", wrong_kind(config, path, str(kind)))

@@ -34,7 +34,6 @@ OF_CORPUS = {  # what a corpus streams -> what it is of
     "labelled": "labels",
     "questions": "questions",
 }
-EVALUATIONS = ("EvalWindows", "EvalPairs", "EvalSegments", "EvalTags", "EvalLabels")
 
 SECTIONS = {
     "model": Section(
@@ -67,7 +66,7 @@ SECTIONS = {
     "data.cleaning": Section("a cleaning, with clean()", _has("clean")),
     "eval": Section(
         "one of conf/eval/",
-        lambda target: target.name in EVALUATIONS,
+        lambda target: target.is_dataclass and target.name.startswith("Eval"),
     ),
     "optimizer": Section(
         "a torch.optim.Optimizer", _is_a("Optimizer"), frozenset({"params"})
@@ -75,6 +74,7 @@ SECTIONS = {
     "schedule": Section(
         "a schedule, with factor()", _has("factor"), frozenset({"total_steps"})
     ),
+    "tuning": Section("lmexp.tuning.Tuning", _is_at("lmexp.tuning.Tuning")),
     "trainer": Section("lmexp.trainer.TrainerSettings", _is_at("lmexp.trainer.TrainerSettings")),
     "logger": Section(
         "a mirror of the record, with start(), log() and finish()",

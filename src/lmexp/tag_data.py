@@ -41,6 +41,7 @@ class TagDataModule(LabelledDataModule):
     """
 
     text_kind: ClassVar[str] = "tags"
+    counted: ClassVar[str] = "words"
 
     def __init__(
         self,

@@ -142,7 +142,7 @@ class EncoderDecoder(Protocol):
     Padding is on the right, of sources and of targets.
     """
 
-    output: nn.Linear  # D -> V of the target, no bias
+    output: nn.Linear  # D -> V of the target
 
     def hidden(self, source_ids: Tensor, source_mask: Tensor, target_ids: Tensor) -> Tensor:
         """(B, S) ids, (B, S) bool, (B, T) ids, bos first -> (B, T, D).

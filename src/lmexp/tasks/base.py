@@ -51,6 +51,7 @@ class Task(Accumulating):
         self.schedule = schedule
         self.clip_norm = clip_norm
         self.average = ParameterAverage(network, ema_decay) if ema_decay is not None else None
+        self.layer_decay: float | None = None  # see tuning.Tuning
         self.updates_done = 0  # steps that changed the weights
         self.learning_rate = math.nan
         self.gradient_norm = math.nan
@@ -81,12 +82,12 @@ class Task(Accumulating):
         """The recipe's optimizer over decay groups; fused where there is no GradScaler."""
         if self._make_optimizer is None:
             raise ValueError(f"{type(self).__name__} was built without an optimizer to train with")
-        groups = parameter_groups(self.network)
+        groups = parameter_groups(self.network, self.layer_decay)
         if self.shards is not None:
             groups = self.shards.groups(groups)
         optimizer = self._make_optimizer(groups)
         for group in optimizer.param_groups:
-            group["base_lr"] = group["lr"]
+            group["base_lr"] = group["lr"] = group["lr"] * group.get("lr_factor", 1.0)
         if self.trainer.scaler is None:
             fuse(optimizer)
         return optimizer
@@ -151,7 +152,8 @@ class Task(Accumulating):
         assert self.schedule is not None
         factor = self.schedule.factor(self.updates_done)
         for group in optimizer.param_groups:
-            self.learning_rate = group["lr"] = group["base_lr"] * factor
+            group["lr"] = group["base_lr"] * factor
+        self.learning_rate = max(group["lr"] for group in optimizer.param_groups)
         self._rescale = self.nominal_tokens / self.last_sums.tokens
         scaler = self.trainer.scaler
         scale = scaler.get_scale() if scaler is not None else 0.0

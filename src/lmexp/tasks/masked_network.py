@@ -24,9 +24,14 @@ class MaskedNetwork(nn.Module):
         super().__init__()
         self.reads_per_label = reads_per_label
         d_model: int = encoder.d_model
+        if encoder.embed.embedding_dim != d_model:
+            raise ValueError(
+                f"the encoder's embedding is {encoder.embed.embedding_dim} wide and its layers "
+                f"{d_model}: the output layer of masked_lm is the embedding, and needs one width"
+            )
         self.encoder = encoder
         self.transform = nn.Linear(d_model, d_model)
-        self.transform_norm = nn.LayerNorm(d_model)
+        self.transform_norm = nn.LayerNorm(d_model, eps=getattr(encoder, "norm_eps", 1e-5))
         self.output = nn.Linear(d_model, encoder.embed.num_embeddings)
         self.pooler = nn.Linear(d_model, d_model) if has_pairs else None
         self.pair = nn.Linear(d_model, 2) if has_pairs else None

@@ -118,9 +118,14 @@ class TextToText(Task):
         self, batch: PairBatch, *, smoothing: float = 0.0, counts_hits: bool = False
     ) -> NllSum:
         hidden = self.encoder_decoder.hidden(batch.source_ids, batch.source_mask, batch.target_ids)
-        weight = self.encoder_decoder.output.weight
+        output = self.encoder_decoder.output
         return projected_nll(
-            hidden, weight, batch.labels, smoothing=smoothing, counts_hits=counts_hits
+            hidden,
+            output.weight,
+            batch.labels,
+            bias=output.bias,
+            smoothing=smoothing,
+            counts_hits=counts_hits,
         )
 
     def wants_sample(self, data: Any) -> bool:

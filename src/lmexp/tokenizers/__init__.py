@@ -12,6 +12,7 @@ from typing import Any
 from lmexp.tokenizers.characters import Bytes, Chars
 from lmexp.tokenizers.labelled import LabelledTokenizer, encode_words
 from lmexp.tokenizers.pairs import PairTokenizer, tag_name
+from lmexp.tokenizers.pretrained import Pretrained
 from lmexp.tokenizers.reserved import (
     BOS_ID,
     CLS_ID,
@@ -39,6 +40,7 @@ __all__ = [
     "Chars",
     "LabelledTokenizer",
     "PairTokenizer",
+    "Pretrained",
     "SentencePiece",
     "Tokenizer",
     "Words",
@@ -49,7 +51,7 @@ __all__ = [
     "tag_name",
 ]
 
-_CLASSES: tuple[type[Tokenizer], ...] = (Bytes, Chars, Words, SentencePiece)
+_CLASSES: tuple[type[Tokenizer], ...] = (Bytes, Chars, Words, SentencePiece, Pretrained)
 
 
 def from_state(state: Mapping[str, Any]) -> Any:

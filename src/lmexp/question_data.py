@@ -1,0 +1,125 @@
+"""The data module of questions about contexts: windows → batches, with an answer or without."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import numpy as np
+from annotated_types import Ge, Gt
+
+from lmexp.batch import QuestionBatch
+from lmexp.collate_labels import collate_questions
+from lmexp.labelled_data import LabelledDataModule
+from lmexp.preparation import Split
+from lmexp.question_form import ENDS, QuestionForm, QuestionReader, question_row
+from lmexp.ragged import RaggedStore
+from lmexp.tag_form import windows
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalQuestions:
+    """How models that answer are evaluated.
+
+    Args:
+        batch_size: questions answered at once; changes no figure.
+        sample_questions: of the validation split, whose answers samples show; 0 for none.
+    """
+
+    text_kind: ClassVar[str] = "questions"
+
+    batch_size: Annotated[int, Gt(0)]
+    sample_questions: Annotated[int, Ge(0)]
+
+
+class QuestionDataModule(LabelledDataModule):
+    """Questions, each with the context that answers it or does not.
+
+    Args:
+        max_question: see QuestionForm.
+        Others: those of LabelledDataModule.
+
+    Raises:
+        ValueError: question and reserved ids leave no room for a context.
+    """
+
+    text_kind: ClassVar[str] = "questions"
+    counted: ClassVar[str] = "windows"
+
+    def __init__(
+        self,
+        corpus: Any,
+        tokenizer: Any,
+        *,
+        max_length: Annotated[int, Gt(4)],
+        batch_size: Annotated[int, Gt(0)] | None,
+        batch_tokens: Annotated[int, Gt(0)] | None,
+        max_question: Annotated[int, Gt(0)],
+        num_workers: Annotated[int, Ge(0)],
+        root: str | None,
+        seed: Annotated[int, Ge(0)],
+        micro_batches: Annotated[int, Gt(0)],
+        evaluation: EvalQuestions,
+    ) -> None:
+        if max_question > (max_length - ENDS) // 2:
+            raise ValueError(
+                f"data.max_question={max_question} of data.max_length={max_length} tokens: a "
+                "question may take half of what is left beside three reserved ids, at most "
+                f"{(max_length - ENDS) // 2}"
+            )
+        super().__init__(
+            corpus,
+            tokenizer,
+            max_length=max_length,
+            batch_size=batch_size,
+            batch_tokens=batch_tokens,
+            num_workers=num_workers,
+            root=root,
+            seed=seed,
+            micro_batches=micro_batches,
+            evaluation=evaluation,
+        )
+        self.max_question = max_question
+
+    @property
+    def form(self) -> QuestionForm:
+        """See QuestionForm."""
+        return QuestionForm(self.max_length, self.max_question)
+
+    def make_reader(self, store: RaggedStore, *, is_training: bool) -> QuestionReader:
+        """Windows of at most max_length tokens."""
+        return QuestionReader(store, self.max_length)
+
+    def first(self, split: Split, count: int) -> QuestionBatch:
+        """A batch of the first questions of a split."""
+        reader = self.reader(split)
+        own = np.arange(min(count, self.store(split).num_examples))
+        return reader.batch(reader.rows_of(own))  # type: ignore[no-any-return]
+
+    def batches_of(
+        self, context: str, questions: Sequence[str]
+    ) -> Iterator[tuple[QuestionBatch, list[int], list[int]]]:
+        """A batch for each question about a context, and where the context's words begin and end.
+
+        Raises:
+            ValueError: the context has no word.
+        """
+        for number, question in enumerate(questions):
+            example = Asked(str(number), question, context, ())
+            row = self.form.encoded(example, self.tokenizer.text, lambda _: 0, Counter())
+            if row is None:
+                raise ValueError("the context has no word: give it some text")
+            columns = {name: np.asarray(column) for name, column in row.columns.items()}
+            room = self.max_length - ENDS - len(columns["question"])
+            cut = windows(columns["word_lengths"].tolist(), room)
+            batch = collate_questions([question_row(0, columns, *span[:2]) for span in cut])
+            yield batch, columns["begins"].tolist(), columns["ends"].tolist()
+
+
+class Asked(NamedTuple):
+    """A question without a right answer."""
+
+    id: str
+    question: str
+    context: str
+    answers: tuple[Any, ...]

@@ -1,0 +1,249 @@
+"""The part of a context that answers a question, or none (Devlin et al. 2019, sections 4.2, 4.3).
+
+Shapes: B windows, P places: none, and the words of a window; D model width.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Annotated, Any, NamedTuple
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor, nn
+
+from lmexp.answer_scores import AnswerScores, score_answer
+from lmexp.batch import IGNORE, QuestionBatch, move
+from lmexp.class_losses import class_nll
+from lmexp.networks.interface import State
+from lmexp.networks.layers import Dropout
+from lmexp.ranks import Ranks
+from lmexp.schedules import Schedule
+from lmexp.tasks.base import MakeOptimizer, Task
+from lmexp.tasks.encoding import BuildsEncoder, LabelVocab, checked_encoder
+from lmexp.tasks.interface import Sample, Sums
+
+HAN = range(0x4E00, 0xA000)
+
+
+class Answered(NamedTuple):
+    """What was found for a question."""
+
+    example: int
+    first: int  # word of the context
+    last: int
+    log_share: float  # of its probability in its window
+    log_none: float  # of that of no answer, in the window where it is least likely
+
+
+class AnswerReport(NamedTuple):
+    """What is to be known of how well questions were answered."""
+
+    loss: float  # nats a window, of the beginning and the end of an answer on average
+    scores: AnswerScores
+
+    def figures(self) -> dict[str, float]:
+        """Exact match and F1, in [0, 1]."""
+        return {
+            "loss": self.loss,
+            "exact_match": self.scores.exact_match,
+            "f1": self.scores.mean_f1,
+            "questions": float(self.scores.questions),
+        }
+
+
+class QuestionNetwork(nn.Module):
+    """An encoder, and two scores of each place: that an answer begins there, that it ends there.
+
+    Args:
+        encoder: as networks.interface.Encoder.
+        dropout: on what the linear layer reads.
+    """
+
+    def __init__(self, encoder: Any, *, dropout: float) -> None:
+        super().__init__()
+        d_model: int = encoder.d_model
+        self.encoder = encoder
+        self.dropout = Dropout(dropout)
+        self.head = nn.Linear(d_model, 2)
+        nn.init.normal_(self.head.weight, std=0.02 * math.sqrt(768 / d_model))
+        nn.init.zeros_(self.head.bias)
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens in a sequence, at most; None: any number."""
+        length: int | None = getattr(self.encoder, "max_length", None)
+        return length
+
+    def forward(self, batch: QuestionBatch) -> Tensor:
+        """(B, 2, P) float32 scores, -inf where there is no word."""
+        hidden = self.encoder(batch.input_ids, batch.attention_mask, batch.segment_ids)
+        rows = torch.arange(len(hidden), device=hidden.device)[:, None]
+        scores = self.head(self.dropout(hidden[rows, batch.places])).float()
+        masked: Tensor = scores.masked_fill(~batch.is_place[..., None], -torch.inf)
+        return masked.transpose(1, 2)
+
+
+class QuestionAnswering(Task):
+    """Answers to questions, as parts of their contexts.
+
+    Args:
+        architecture: asked for its encoder.
+        vocab: of the tokenizer.
+        optimizer: see Task.
+        schedule: see Task.
+        seed: see Task.
+        max_answer: words of an answer, at most.
+        no_answer_margin: nats by which an answer has to be likelier than none, if it is to be
+            given; None: every question is answered.
+        by_character: how answers are compared (answer_scores.score_answer); None: so where most of
+            the right answers of a split hold Han characters.
+        dropout: see QuestionNetwork.
+        clip_norm: see Task.
+        ema_decay: see Task.
+    """
+
+    network_kind = "encoder"
+    text_kind = "questions"
+    monitor = "val/f1"
+    greater_is_better = True
+
+    def __init__(
+        self,
+        architecture: BuildsEncoder,
+        vocab: LabelVocab,
+        optimizer: MakeOptimizer | None = None,
+        schedule: Schedule | None = None,
+        *,
+        seed: int = 0,
+        max_answer: Annotated[int, Gt(0)],
+        no_answer_margin: float | None,
+        by_character: bool | None,
+        dropout: Annotated[float, Ge(0), Lt(1)],
+        clip_norm: Annotated[float, Gt(0)] | None,
+        ema_decay: Annotated[float, Gt(0), Lt(1)] | None,
+    ) -> None:
+        network = QuestionNetwork(checked_encoder(architecture, vocab.text), dropout=dropout)
+        super().__init__(
+            network, optimizer, schedule, seed=seed, clip_norm=clip_norm, ema_decay=ema_decay
+        )
+        self.vocab, self.max_answer = vocab, max_answer
+        self.no_answer_margin, self.by_character = no_answer_margin, by_character
+
+    def sums(self, batch: QuestionBatch, carried: State | None) -> tuple[Sums, State | None]:
+        """Sums over the windows of one micro-batch; nothing is carried."""
+        nll, windows = self._nll(self.network(batch), batch.answers)
+        return Sums(nll, nll, windows), None
+
+    def _nll(self, scores: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+        is_window = answers[:, 0] != IGNORE
+        own, right = scores[is_window].flatten(0, 1), answers[is_window].flatten()
+        return class_nll(own, right).sum() / 2, is_window.sum()
+
+    def begin_validation(self) -> None:
+        """With no question."""
+        self._validation: list[Answered] = []
+        self._nll_sum, self._windows = 0.0, 0
+
+    @torch.no_grad()
+    def validation_step(self, batch: QuestionBatch, batch_idx: int) -> None:
+        """Answer one batch of this validation."""
+        device = move(batch, self.device)
+        scores = self.network(device)
+        nll, windows = self._nll(scores, device.answers)
+        self._nll_sum, self._windows = self._nll_sum + float(nll), self._windows + int(windows)
+        self._validation += self.answered(scores, batch)
+
+    def validated(self, store: Any) -> dict[str, float]:
+        """Figures of the validation or test that has just ended; every rank has to ask."""
+        return self._report(store, self.ranks).figures()
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[QuestionBatch], store: Any) -> AnswerReport:
+        """How well the questions of a store are answered, of which a loader gives the batches."""
+        self.begin_validation()
+        for number, batch in enumerate(batches):
+            self.validation_step(batch, number)
+        return self._report(store, self.ranks)
+
+    def _report(self, store: Any, ranks: Ranks) -> AnswerReport:
+        kept = store.kept()
+        by_character = self.by_character
+        if by_character is None:
+            by_character = mostly_han([text for *_, answers in kept for text in answers])
+        mine = AnswerScores()
+        for answer in self._validation:
+            given = self.text(answer, store, kept)
+            right = kept[answer.example][3]
+            mine = mine.plus(score_answer(given, right, by_character=by_character))
+        total = AnswerScores()
+        for scores in ranks.gathered(mine):
+            total = total.plus(scores)
+        nll, windows = ranks.total(self._nll_sum, self._windows)
+        return AnswerReport(nll / max(windows, 1), total)
+
+    def answered(self, scores: Tensor, batch: QuestionBatch) -> list[Answered]:
+        """The likeliest answer to each question of a batch, over all windows of its context."""
+        logs = scores.log_softmax(dim=-1)
+        first, last = logs[:, 0, 1:], logs[:, 1, 1:]
+        if not first.shape[1]:
+            return []  # a batch without a question has a row of nothing
+        pairs = first[:, :, None] + last[:, None, :]  # (B, W, W)
+        words = torch.arange(first.shape[1], device=logs.device)
+        ahead = words - words[:, None]
+        may_be = (ahead >= 0) & (ahead < self.max_answer)
+        best, place = pairs.masked_fill(~may_be, -torch.inf).flatten(1).max(dim=1)
+        none = (logs[:, 0, 0] + logs[:, 1, 0]).tolist()
+        found: dict[int, Answered] = {}
+        for example, start, share, span, nothing in zip(
+            batch.examples.tolist(),
+            batch.words_from.tolist(),
+            best.tolist(),
+            place.tolist(),
+            none,
+            strict=True,
+        ):
+            begin, end = divmod(span, first.shape[1])
+            own = Answered(example, start + begin, start + end, share, nothing)
+            other = found.get(example, own)
+            likelier = own if own.log_share > other.log_share else other
+            least = min(own.log_none, other.log_none)
+            found[example] = likelier._replace(log_none=least)
+        return list(found.values())
+
+    def is_given(self, answer: Answered) -> bool:
+        """Whether an answer is likelier than none, by task.no_answer_margin."""
+        margin = self.no_answer_margin
+        return margin is None or answer.log_share > answer.log_none + margin
+
+    def text(self, answer: Answered, store: Any, kept: list[Any]) -> str:
+        """What is answered, as it stands in the context; "" for nothing."""
+        if not self.is_given(answer):
+            return ""
+        begins, ends = (store.columns[name].row(answer.example) for name in ("begins", "ends"))
+        context: str = kept[answer.example][2]
+        return context[int(begins[answer.first]) : int(ends[answer.last])]
+
+    def wants_sample(self, data: Any) -> bool:
+        """With eval.sample_questions."""
+        return bool(data.evaluation.sample_questions > 0)
+
+    @torch.no_grad()
+    def sample(self, data: Any) -> Sample:
+        """The first questions of the validation split, the answers given and the right ones."""
+        batch = data.first("val", data.evaluation.sample_questions)
+        self.network.eval()
+        found = self.answered(self.network(move(batch, self.device)), batch)
+        store = data.store("val")
+        kept = store.kept()
+        rows = []
+        for answer in found:
+            _, question, _, right = kept[answer.example]
+            said = self.text(answer, store, kept) or "no answer"
+            rows.append(f"{question}\n  {said}; right: {' | '.join(right) or 'no answer'}")
+        return Sample("\n\n".join(rows), {})
+
+
+def mostly_han(answers: list[str]) -> bool:
+    """Whether most answers hold a Han character."""
+    with_han = sum(any(ord(char) in HAN for char in answer) for answer in answers)
+    return 2 * with_han > len(answers)
