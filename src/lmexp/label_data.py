@@ -46,6 +46,11 @@ class LabelForm:
     max_length: int
     multiple: bool
 
+    @property
+    def fewest_labels(self) -> int:
+        """See labelled_preparation.Form: one may hold or not, where any number does."""
+        return 1 if self.multiple else 2
+
     def examples(self, corpus: Any, split: Split) -> Iterable[Any]:
         """Texts; see corpora.piece.Labelled."""
         texts: Iterable[Any] = corpus.labelled(split)

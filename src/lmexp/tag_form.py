@@ -44,6 +44,8 @@ class TagForm:
         "sizes": "u1",
     }
 
+    fewest_labels: ClassVar[int] = 2  # see labelled_preparation.Form
+
     longest: int
     spelling: int
     is_joined: bool
