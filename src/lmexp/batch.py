@@ -50,6 +50,7 @@ class TagBatch(NamedTuple):
     labels: Tensor  # (B, W) int64, IGNORE where another window tags the word, or there is none;
     # numbers beyond those that a model predicts are of tags that no training text has
     sentences: Tensor  # (B,) int64, numbers; the windows of one stand side by side, in order
+    begins: Tensor  # (B,) bool, whether a window begins its sentence
     spelling: Tensor | None  # (B, W, C) uint8, the bytes of each word
     spelling_sizes: Tensor | None  # (B, W) int64, how many they are
 

@@ -20,6 +20,7 @@ class TagRow(NamedTuple):
     """A window of a sentence."""
 
     sentence: int
+    begins: bool  # whether its first word is the sentence's
     ids: Numbers  # (tokens,)
     word_lengths: Numbers  # (words,) tokens of each
     tags: Numbers  # (words,)
@@ -48,12 +49,14 @@ def collate_tags(rows: Sequence[TagRow], spelling: int) -> TagBatch:
         sizes[place, :count] = row.sizes
         spelled[place, :count][np.arange(spelling) < row.sizes[:, None]] = row.bytes
     sentences = [row.sentence for row in rows] or [0]
+    begins = [row.begins for row in rows] or [True]
     return TagBatch(
         input_ids=torch.from_numpy(input_ids),
         attention_mask=torch.from_numpy(attention_mask),
         firsts=torch.from_numpy(firsts),
         labels=torch.from_numpy(labels),
         sentences=torch.tensor(sentences),
+        begins=torch.tensor(begins),
         spelling=torch.from_numpy(spelled) if spelling else None,
         spelling_sizes=torch.from_numpy(sizes) if spelling else None,
     )

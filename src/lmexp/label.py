@@ -4,13 +4,15 @@ import argparse
 import html
 import itertools
 import json
+import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from lmexp import placement
+from lmexp.errors import say, standard_input
 from lmexp.output_files import check_output
 
 LINES = 256  # labelled at once
@@ -58,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
             f"{loaded.path} labels whole texts: --html and --tokenised are of models that tag words"
         )
     data = labelled_data(loaded, args.allow_targets)
-    lines = iter(args.text) if args.text else _lines(sys.stdin)
+    lines = _lines(map(os.fsencode, args.text) if args.text else standard_input().buffer)
     found: list[dict[str, Any]] = []
     with placement.place(loaded.task, args.device, args.precision):
         while block := list(itertools.islice(lines, LINES)):
@@ -68,17 +70,26 @@ def main(args: argparse.Namespace) -> int:
                 else labelled(loaded.task, data, block)
             )
             for record in own:
-                print(json.dumps(record, ensure_ascii=False), flush=True)
+                sys.stdout.buffer.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+            sys.stdout.buffer.flush()
             found += own if args.html is not None else []
     if args.html is not None:
-        args.html.write_text(_page(found), encoding="utf-8")
-        print(f"written to {args.html}", file=sys.stderr)
+        joined = "" if data.corpus.joins_words else " "
+        args.html.write_text(_page(found, joined), encoding="utf-8")
+        say(f"written to {args.html}")
     return 0
 
 
-def _lines(stream: TextIO) -> Iterator[str]:
-    for line in stream:
-        yield line.rstrip("\r\n")
+def _lines(lines: Iterable[bytes]) -> Iterator[str]:
+    """Lines as text: U+FFFD stands for what is not UTF-8, which is said at the end."""
+    invalid = 0
+    for line in lines:
+        whole = line.rstrip(b"\r\n")
+        text = whole.decode("utf-8", errors="replace")
+        invalid += text.encode() != whole
+        yield text
+    if invalid:
+        say(f"{invalid} lines are not UTF-8 throughout: U+FFFD stands for what could not be read")
 
 
 def _words(line: str, data: Any, is_tokenised: bool) -> list[str]:
@@ -107,8 +118,8 @@ def tagged(task: Any, data: Any, sentences: Sequence[list[str]]) -> list[dict[st
         device = move(batch, task.device)
         with torch.no_grad():
             scores = task.network(device)
-            given = task.given(scores, device.labels)
-            sure = task.confidences(scores, device.labels, given)
+            given = task.given(scores, device)
+            sure = task.confidences(scores, device, given)
         for number, own, probabilities in zip(batch.sentences.tolist(), given, sure, strict=True):
             tags[places[number]] += [task.vocab.labels[tag] for tag in own]
             shares[places[number]] += probabilities
@@ -145,14 +156,19 @@ def labelled(task: Any, data: Any, lines: Sequence[str]) -> list[dict[str, Any]]
     Args:
         task: a TextLabels.
         data: a data module of labels with the task's tokenizer.
-        lines: texts; a tab stands between the two of a pair.
+        lines: texts; where the model reads pairs a tab stands between the two.
+
+    Raises:
+        ValueError: it does, and there is none.
     """
     import torch
 
     from lmexp.batch import move
 
     records = []
-    texts = [tuple(line.split("\t", 1)) for line in lines]
+    texts: list[tuple[str, ...]] = [(line,) for line in lines]
+    if data.corpus.has_pairs:
+        texts = [_pair(line) for line in lines]
     for batch, own in data.batches_of(texts):
         with torch.no_grad():
             scores = task.network(move(batch, task.device))
@@ -168,7 +184,16 @@ def labelled(task: Any, data: Any, lines: Sequence[str]) -> list[dict[str, Any]]
     return records
 
 
-def _page(records: Sequence[dict[str, Any]]) -> str:
+def _pair(line: str) -> tuple[str, str]:
+    first, tab, second = line.partition("\t")
+    if line and not tab:
+        raise ValueError(
+            f"{line[:60]!r} has no tab: this model reads pairs of texts, with a tab between them"
+        )
+    return first, second
+
+
+def _page(records: Sequence[dict[str, Any]], joined: str) -> str:
     """The texts as a page, entities in the colour of their type."""
     kinds = sorted({entity["type"] for record in records for entity in record["entities"]})
     colours = {kind: _COLOURS[place % len(_COLOURS)] for place, kind in enumerate(kinds)}
@@ -182,8 +207,7 @@ def _page(records: Sequence[dict[str, Any]]) -> str:
                 + words[entity["start"]]
             )
             words[entity["end"] - 1] += f" <small>{kind}</small></mark>"
-        is_joined = all(len(word) == 1 for word in record["words"])
-        rows.append(f"<p>{('' if is_joined else ' ').join(words)}</p>")
+        rows.append(f"<p>{joined.join(words)}</p>")
     legend = " ".join(
         f'<mark style="background:{colour}">{html.escape(kind)}</mark>'
         for kind, colour in colours.items()

@@ -46,6 +46,11 @@ class LabelForm:
     max_length: int
     multiple: bool
 
+    @property
+    def fewest_labels(self) -> int:
+        """See labelled_preparation.Form: one may hold or not, where any number does."""
+        return 1 if self.multiple else 2
+
     def examples(self, corpus: Any, split: Split) -> Iterable[Any]:
         """Texts; see corpora.piece.Labelled."""
         texts: Iterable[Any] = corpus.labelled(split)
@@ -78,7 +83,8 @@ class LabelForm:
         ids = tokenizer.encode_many(texts)
         room = self.max_length - 1 - len(ids)
         lengths = cut_lengths([len(own) for own in ids], room)
-        changed[f"texts cut at {self.max_length} tokens"] += sum(map(len, ids)) > room
+        if sum(map(len, ids)) > room:
+            changed[f"texts cut at {self.max_length} tokens"] += 1
         columns: dict[str, Any] = {
             "ids": np.concatenate([own[:n] for own, n in zip(ids, lengths, strict=True)]),
             "parts": lengths,

@@ -18,6 +18,11 @@ class Form(Protocol):
 
     dtypes: ClassVar[Mapping[str, str]]  # of the columns of a store
 
+    @property
+    def fewest_labels(self) -> int:
+        """Of a training split; with fewer there is nothing to learn."""
+        ...
+
     def examples(self, corpus: Any, split: Split) -> Iterable[Any]:
         """Those of a corpus."""
         ...
@@ -71,7 +76,7 @@ class LabelledPreparation:
             fit: whether it is to be fitted.
 
         Raises:
-            ValueError: the training split has no example.
+            ValueError: the training split has no example, or too few labels.
         """
         text, form = getattr(given, "text", given), self.form
 
@@ -87,6 +92,12 @@ class LabelledPreparation:
         key = content_hash(self._hash, type(form).__name__, key)
         folder = built(cache_folder() / "tokenizers" / key, write)
         fitted: LabelledTokenizer = tokenizers.load(folder / "tokenizer.json")
+        if len(fitted.labels) < self.form.fewest_labels:
+            all_there_are = f"the label {fitted.labels[0]} alone" if fitted.labels else "no label"
+            raise ValueError(
+                f"the training split of {self.corpus.source} has {all_there_are}, and there is "
+                "nothing to learn: give it examples of others"
+            )
         return fitted
 
     def _examples(self, split: Split) -> Iterator[Any]:

@@ -57,10 +57,15 @@ def count_parameters(network: nn.Module) -> ParameterCount:
         if name.endswith("embed")  # tables of positions are inner
         for parameter in module.parameters()
     }
-    output = getattr(network, "output", None)
-    of_output = list(output.parameters()) if isinstance(output, nn.Module) else []
+    of_output = [own for part in output_layers(network) for own in part.parameters()]
     outer = embedding | {id(parameter): parameter.numel() for parameter in of_output}
     return ParameterCount(total, sum(embedding.values()), total - sum(outer.values()))
+
+
+def output_layers(network: nn.Module) -> list[nn.Module]:
+    """What grows with the tokens or labels that are predicted."""
+    layers = (getattr(network, name, None) for name in ("output", "head", "crf"))
+    return [layer for layer in layers if isinstance(layer, nn.Module)]
 
 
 def device_memory(
@@ -94,6 +99,7 @@ def device_memory(
     weights, gradients = dtype.itemsize * total, dtype.itemsize * trained
     of_optimizer = optimizer_bytes(network, recipe["optimizer"], dtype, allow_targets)
     average = 4 * trained if recipe["task"].get("ema_decay") is not None else 0  # kept in float32
+    output = getattr(network, "output", None)  # what labels is too small to count
     activations = None
     if total <= MEASURED_PARAMETERS:
         real = build_task(recipe, vocab, None, allow_targets).network
@@ -109,7 +115,7 @@ def device_memory(
         optimizer=of_optimizer,
         average=average,
         gathered=gathered_bytes(network, dtype) if parts > 1 else 0,
-        loss=loss_bytes(network.output.weight.shape, rows * length, precision),
+        loss=0 if output is None else loss_bytes(output.weight.shape, rows * length, precision),
         activations=activations,
     )
 
@@ -210,5 +216,6 @@ def _kept(network: Any, rows: int, length: int, precision: str) -> int:
         elif isinstance(network, Autoencoder):
             network.hidden(network.posterior(ids, mask).mean, ids, mask)
         else:
-            network.hidden(ids, mask)
+            read = network.hidden if hasattr(network, "hidden") else network.encoder
+            read(ids, mask)
     return sum(storage.nbytes() for storage in kept.values())

@@ -12,6 +12,9 @@ from lmexp.launch import add_overrides
 
 Recipe = Mapping[str, Any]
 CURVE_POINTS = 64
+SHOWN_LABELS = 12
+LABELLED = ("tags", "labels", "questions")  # kinds of text
+EXAMPLES = {"tags": "sentences", "questions": "questions"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,8 +66,11 @@ def _print_plan(recipe: Recipe, allow_targets: Sequence[str], *, reads_data: boo
     data = data_of(recipe, start, allow_targets)
     if reads_data:
         data.prepare(fit=start is None, splits=data.corpus.splits, announce=print)
+    vocab = data.vocab
+    if not getattr(vocab, "labels", True):
+        vocab = vocab._replace(labels=("O",))  # known after reading the text
     with torch.device("meta"):
-        network = build_task(recipe, data.vocab, None, allow_targets).network
+        network = build_task(recipe, vocab, None, allow_targets).network
     total = settings.total_steps(data.steps_per_epoch) if reads_data else settings.max_steps
     facts = {"run": recipe["name"], **_network_facts(recipe, network, data, reads_data)}
     if reads_data:
@@ -73,7 +79,7 @@ def _print_plan(recipe: Recipe, allow_targets: Sequence[str], *, reads_data: boo
     else:
         facts["data"] = "not read: --no-data"
     facts["hardware"] = hardware.reason
-    if reads_data or _size_is_known(recipe):
+    if reads_data or _size_is_known(recipe, data):
         facts |= _memory_facts(recipe, data, hardware, allow_targets)
         if reads_data:
             facts["disk"] += f"; {size(_token_bytes(data))} of tokens"
@@ -82,13 +88,14 @@ def _print_plan(recipe: Recipe, allow_targets: Sequence[str], *, reads_data: boo
         print(rate_curve(recipe, total, allow_targets))
 
 
-def _size_is_known(recipe: Recipe) -> bool:
-    """Whether the tokenizer has its size before it has read the text."""
-    return recipe["tokenizer"].get("vocab_size", 0) is not None
+def _size_is_known(recipe: Recipe, data: Any) -> bool:
+    """Whether tokenizer and labels are known before the text is read."""
+    has_size = recipe["tokenizer"].get("vocab_size", 0) is not None
+    return has_size and bool(getattr(data.vocab, "labels", True))
 
 
 def _network_facts(recipe: Recipe, network: Any, data: Any, reads_data: bool) -> dict[str, Any]:
-    from lmexp.memory import count_parameters
+    from lmexp.memory import count_parameters, output_layers
     from lmexp.networks.flops import flops_per_token
 
     facts = {"network": f"{type(network).__name__} by {recipe['model']['_target_']}"}
@@ -97,8 +104,8 @@ def _network_facts(recipe: Recipe, network: Any, data: Any, reads_data: bool) ->
     passes = f"forward and backward, at {data.max_length} tokens"
     if _kind(data) == "pairs":
         passes += ", of source and target"
-    if not reads_data and not _size_is_known(recipe):
-        flops -= flops_per_token(network.output, data.max_length)
+    if not reads_data and not _size_is_known(recipe, data):
+        flops -= sum(flops_per_token(part, data.max_length) for part in output_layers(network))
         return facts | {
             "parameters": f"{count.inner:,} without embedding and output layer",
             "FLOPs per token": f"{flops:,.0f} without the output layer; {passes}",
@@ -118,16 +125,26 @@ def _kind(data: Any) -> str:
 
 
 def _vocabulary_text(data: Any) -> str:
+    if _kind(data) in LABELLED:
+        return f"{data.vocab.text.size:,} ids" + _labels_text(data.vocab.labels)
     if _kind(data) != "pairs":
         return f"{data.vocab.size:,} ids"
     source, target = data.vocab.source.size, data.vocab.target.size
     return f"{source:,} ids" if data.joint else f"{source:,} ids of sources, {target:,} of targets"
 
 
+def _labels_text(labels: Sequence[str]) -> str:
+    if not labels:
+        return ""
+    some = ", ".join(labels[:SHOWN_LABELS])
+    return f"; {len(labels):,} labels: {some}{', …' if len(labels) > SHOWN_LABELS else ''}"
+
+
 def _data_facts(data: Any, total_steps: int) -> dict[str, Any]:
     facts = data.facts()
     tokens = {split: facts[split]["tokens"] for split in data.corpus.splits}
     cut = f"in {data.micro_batches} micro-batches, " if data.micro_batches > 1 else ""
+    counted = "tokens"
     if _kind(data) == "pairs":
         tokens = {
             split: f"{facts[split]['pairs']:,} pairs, {facts[split]['source_tokens']:,} source and "
@@ -137,6 +154,18 @@ def _data_facts(data: Any, total_steps: int) -> dict[str, Any]:
         budget = f"{data.batch_size} pairs" if data.batch_size else f"{data.batch_tokens:,} tokens"
         step = (
             f"{budget} at most, {cut}{data.tokens_per_step:,} of targets on average; padding "
+            f"{facts['padding']:.1%}, in random batches {facts['padding_of_random_batches']:.1%}"
+        )
+    elif _kind(data) in LABELLED:
+        tokens = {
+            split: f"{facts[split]['examples']:,} {EXAMPLES.get(_kind(data), 'texts')}, "
+            f"{facts[split]['tokens']:,} tokens"
+            for split in data.corpus.splits
+        }
+        counted = data.counted
+        budget = data.batch_size or f"{data.batch_tokens:,} tokens of"
+        step = (
+            f"{budget} rows at most, {cut}{data.tokens_per_step:,} {counted} on average; padding "
             f"{facts['padding']:.1%}, in random batches {facts['padding_of_random_batches']:.1%}"
         )
     elif _kind(data) in ("segments", "sentences"):
@@ -157,7 +186,7 @@ def _data_facts(data: Any, total_steps: int) -> dict[str, Any]:
         "tokens": tokens,
         "a step": step,
         "steps": f"{total_steps:,}: {total_steps / data.steps_per_epoch:.2f} epochs of "
-        f"{data.steps_per_epoch:,} steps, {total_steps * data.tokens_per_step:,} tokens",
+        f"{data.steps_per_epoch:,} steps, {total_steps * data.tokens_per_step:,} {counted}",
     }
 
 
@@ -184,7 +213,8 @@ def _time_text(network: Any, data: Any, total_steps: int, hardware: Any) -> str:
     from lmexp.report import duration
 
     peak = peak_flops_of_all(hardware)
-    flops = flops_per_token(network, data.row_length) * data.tokens_per_step * total_steps
+    read = data.tokens_per_step * getattr(data, "reads_per_label", 1.0)
+    flops = flops_per_token(network, data.row_length) * read * total_steps
     time = duration(expected_seconds(flops, peak))
     return (
         f"{time} of training, a rough estimate: {USED_SHARE:.0%} of the {peak / 1e9:,.0f} GFLOP/s "
@@ -220,7 +250,7 @@ def _token_bytes(data: Any) -> int:
     stores = [data.store(split) for split in data.corpus.splits]
     if _kind(data) == "pairs":
         return sum(store.source.nbytes + store.target.nbytes for store in stores)
-    return sum(store.tokens.nbytes for store in stores)
+    return sum(store.nbytes if _kind(data) in LABELLED else store.tokens.nbytes for store in stores)
 
 
 def size(count: int) -> str:

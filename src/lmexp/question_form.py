@@ -57,6 +57,8 @@ class QuestionForm:
         "answer": "<u4",
     }
 
+    fewest_labels: ClassVar[int] = 0  # see labelled_preparation.Form
+
     max_length: int
     max_question: int
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from lmexp.batch import TagBatch
 from lmexp.collate_labels import collate_tags
 from lmexp.labelled_data import LabelledDataModule
 from lmexp.preparation import Split
 from lmexp.ragged import RaggedStore
-from lmexp.tag_form import ENDS, TagForm, TagReader, Untagged, tag_rows
+from lmexp.tag_form import ENDS, LONGEST_SPELLING, TagForm, TagReader, Untagged, tag_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class TagDataModule(LabelledDataModule):
         max_length: Annotated[int, Gt(ENDS)],
         batch_size: Annotated[int, Gt(0)] | None,
         batch_tokens: Annotated[int, Gt(0)] | None,
-        spelling: Annotated[int, Ge(0)],
+        spelling: Annotated[int, Ge(0), Le(LONGEST_SPELLING)],
         num_workers: Annotated[int, Ge(0)],
         root: str | None,
         seed: Annotated[int, Ge(0)],

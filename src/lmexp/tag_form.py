@@ -22,6 +22,7 @@ from lmexp.ragged import RaggedStore, Row
 from lmexp.tokenizers import Tokenizer, encode_words
 
 ENDS = 2  # reserved ids around a window
+LONGEST_SPELLING = 255  # bytes of a word: a store counts them in one byte
 OVERLAP = 0.25  # of a window's tokens that the next one reads again
 
 
@@ -42,6 +43,8 @@ class TagForm:
         "bytes": "u1",
         "sizes": "u1",
     }
+
+    fewest_labels: ClassVar[int] = 2  # see labelled_preparation.Form
 
     longest: int
     spelling: int
@@ -72,7 +75,8 @@ class TagForm:
         """Tokens and bytes of each word, and its tag."""
         tokens, longest = [], self.longest
         for ids in encode_words(tokenizer, example.words, is_joined=self.is_joined):
-            changed[f"words cut at {longest} tokens"] += len(ids) > longest
+            if len(ids) > longest:
+                changed[f"words cut at {longest} tokens"] += 1
             tokens.append(ids[:longest])
         spelled = [word.encode()[: self.spelling] for word in example.words]
         columns: dict[str, Any] = {
@@ -181,6 +185,7 @@ def _tag_row(
     byte_ends = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
     return TagRow(
         number,
+        begin == 0,
         columns["ids"][ends[begin] : ends[end]],
         lengths[begin:end],
         columns["tags"][begin:end],
@@ -212,7 +217,8 @@ def windows(lengths: list[int], longest: int) -> list[tuple[int, int, int, int]]
         if end == len(lengths):
             break
         again, shared = end, 0
-        while again - 1 > begin and shared + lengths[again - 1] <= longest * OVERLAP:
+        room = min(longest * OVERLAP, longest - lengths[end])  # the next word has to fit in as well
+        while again - 1 > begin and shared + lengths[again - 1] <= room:
             again -= 1
             shared += lengths[again]
         begin = again

@@ -8,7 +8,7 @@ targets, `languages`, the codes of both sides, such as ("en", "zh"), None where 
 
 A corpus with labels has one of `tagged(split)`, `labelled(split)` and `questions(split)`, which
 stream what piece.py calls so; and `joins_words`, true of `tagged` words that stand without a space
-between them, as Chinese characters do.
+between them, as Chinese characters do, or `has_pairs`, true of `labelled` texts that are two.
 
 All have `splits`, those that there are; `counts`, what the last reading dropped or replaced, by
 reason; `fingerprint()`, a hash of all that decides the text; `source`, where the text was found.

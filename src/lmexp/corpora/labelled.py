@@ -98,6 +98,11 @@ class LabelledRecords(RecordFiles[Labelled]):
                 "data.columns, or leave it null"
             )
 
+    @property
+    def has_pairs(self) -> bool:
+        """Whether something is said of two texts at a time."""
+        return len(self._fields) > 1
+
     def labelled(self, split: Split) -> Iterator[Labelled]:
         """The records of a split, in the order of its files; none of a split that is missing.
 

@@ -29,36 +29,37 @@ class LinearChainCRF(nn.Module):
         self.register_buffer("starts", ~starts * FORBIDDEN, persistent=False)
         self.register_buffer("follows", ~follows * FORBIDDEN, persistent=False)
 
-    def forward(self, scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, scores: Tensor, labels: Tensor, mask: Tensor, begins: Tensor) -> Tensor:
         """Negative log-likelihood of taggings, (B,) float32 in nats.
 
         Args:
             scores: (B, W, K).
             labels: (B, W) int64; a word with a negative one may have any tag.
             mask: (B, W) bool, True on words; they begin in column 0, without gaps.
+            begins: (B,) bool, whether the first word begins a sentence; else it may have any tag.
         """
         tags = torch.arange(scores.shape[2], device=scores.device)
         is_right = (labels[..., None] == tags) | (labels[..., None] < 0)
-        right = self.log_partition(scores.float() + ~is_right * FORBIDDEN, mask)
-        return self.log_partition(scores, mask) - right
+        right = self.log_partition(scores.float() + ~is_right * FORBIDDEN, mask, begins)
+        return self.log_partition(scores, mask, begins) - right
 
-    def log_partition(self, scores: Tensor, mask: Tensor) -> Tensor:
+    def log_partition(self, scores: Tensor, mask: Tensor, begins: Tensor) -> Tensor:
         """Log of the sum over all taggings, (B,) float32; 0 where there is no word."""
         scores = scores.float()
-        first, transitions = self.first.float() + self.starts, self._transitions()
-        ahead = first + scores[:, 0]  # (B, K), of all taggings that end in each tag
+        transitions = self._transitions()
+        ahead = self._first(begins) + scores[:, 0]  # (B, K), of all taggings that end in each tag
         for column in range(1, scores.shape[1]):
             after = torch.logsumexp(ahead[:, :, None] + transitions, dim=1) + scores[:, column]
             ahead = torch.where(mask[:, column, None], after, ahead)
         return torch.logsumexp(ahead, dim=1) * mask[:, 0]
 
-    def decode(self, scores: Tensor, mask: Tensor) -> Tensor:
+    def decode(self, scores: Tensor, mask: Tensor, begins: Tensor) -> Tensor:
         """The likeliest tagging, (B, W) int64, by the algorithm of Viterbi (1967).
 
         Columns after a sentence's last word hold the tag of that word.
         """
         scores = scores.float()
-        best = self.first + self.starts + scores[:, 0]
+        best = self._first(begins) + scores[:, 0]
         origins = []
         stay = torch.arange(scores.shape[2], device=scores.device).expand_as(best)
         transitions = self._transitions()
@@ -72,15 +73,19 @@ class LinearChainCRF(nn.Module):
             tags.append(origin.gather(1, tags[-1][:, None])[:, 0])
         return torch.stack(tags[::-1], dim=1)
 
-    def marginals(self, scores: Tensor, mask: Tensor) -> Tensor:
+    def marginals(self, scores: Tensor, mask: Tensor, begins: Tensor) -> Tensor:
         """The probability of each tag of each word, (B, W, K) float32; 0 where there is no word.
 
         The derivative of the log partition by the scores (Sutton & McCallum 2012, section 4.1).
         """
         with torch.enable_grad():
             leaf = scores.detach().float().requires_grad_()
-            (shares,) = torch.autograd.grad(self.log_partition(leaf, mask).sum(), leaf)
+            (shares,) = torch.autograd.grad(self.log_partition(leaf, mask, begins).sum(), leaf)
         return shares
+
+    def _first(self, begins: Tensor) -> Tensor:
+        """(B, K) of each tag of a row's first word."""
+        return (self.first.float() + self.starts) * begins[:, None]
 
     def _transitions(self) -> Tensor:
         return self.transitions.float() + self.follows

@@ -3,6 +3,7 @@
 Shapes: B texts, K labels.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, NamedTuple
 
@@ -77,7 +78,7 @@ class TextLabels(Task):
         ema_decay: see Task.
 
     Raises:
-        ValueError: options that do not go together, or a weight of a label that there is not.
+        ValueError: options that do not go together, or a weight that is none, or of no label.
     """
 
     network_kind = "encoder"
@@ -226,9 +227,12 @@ class TextLabels(Task):
 def _weights(by_name: Mapping[str, float] | None, labels: tuple[str, ...]) -> Tensor | None:
     if by_name is None:
         return None
-    if unknown := sorted(by_name.keys() - set(labels)) if labels else []:
+    weights = {str(label): float(weight) for label, weight in by_name.items()}  # 1 is "1"
+    if wrong := [f"{k}={v}" for k, v in weights.items() if not 0 <= v < math.inf]:
+        raise ValueError(f"task.class_weights: {', '.join(wrong)}: a weight is a number from 0 up")
+    if unknown := sorted(weights.keys() - set(labels)) if labels else []:
         raise ValueError(
             f"task.class_weights names {', '.join(unknown)}: the training split has the labels "
             f"{', '.join(labels)}"
         )
-    return torch.tensor([float(by_name.get(label, 1.0)) for label in labels])
+    return torch.tensor([weights.get(label, 1.0) for label in labels])

@@ -93,16 +93,19 @@ class TokenLabels(Task):
     def sums(self, batch: TagBatch, carried: State | None) -> tuple[Sums, State | None]:
         """Sums over the words of one micro-batch; nothing is carried."""
         scores = self.tagger(batch)
-        objective, plain, known = self._nll(scores, batch.labels)
+        objective, plain, known = self._nll(scores, batch)
         return Sums(objective, plain, known), None
 
-    def _nll(self, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What is minimised and what is reported, in nats, and the number of words."""
+    def _nll(self, scores: Tensor, batch: TagBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """What is minimised and what is reported, in nats, and the number of words.
+
+        To a CRF a word that another window tags may have any tag here.
+        """
+        labels = batch.labels
         is_known = (labels >= 0) & (labels < len(self.vocab.labels))
         if self.tagger.crf is not None:
-            scores, labels, mask = tagged_first(scores, labels)
-            labels = torch.where(labels < len(self.vocab.labels), labels, -1)
-            nll = self.tagger.crf(scores, labels, mask).sum()
+            labels = torch.where(is_known, labels, -1)
+            nll = self.tagger.crf(scores, labels, batch.firsts > 0, batch.begins).sum()
             return nll, nll, is_known.sum()
         own, right = scores[is_known], labels[is_known]
         plain = class_nll(own, right).sum()
@@ -135,8 +138,8 @@ class TokenLabels(Task):
     def _tagged(self, batch: TagBatch) -> Tagged:
         device = move(batch, self.device)
         scores = self.tagger(device)
-        _, nll, known = self._nll(scores, device.labels)
-        of_windows = self.given(scores, device.labels)
+        _, nll, known = self._nll(scores, device)
+        of_windows = self.given(scores, device)
         gold: dict[int, list[int]] = {}
         given: dict[int, list[int]] = {}
         for number, labels, tags in zip(
@@ -148,29 +151,30 @@ class TokenLabels(Task):
                 given.setdefault(number, []).extend(tags)
         return Tagged(float(nll), int(known), list(gold.values()), list(given.values()))
 
-    def given(self, scores: Tensor, labels: Tensor) -> list[list[int]]:
+    def given(self, scores: Tensor, batch: TagBatch) -> list[list[int]]:
         """The tags given to the words of each window that have a label."""
         if self.tagger.crf is None:
             tags = scores.argmax(dim=-1)
-            mask = labels != IGNORE
         else:
-            scores, _, mask = tagged_first(scores, labels)
-            tags = self.tagger.crf.decode(scores, mask)
-        return [own[real].tolist() for own, real in zip(tags.cpu(), mask.cpu(), strict=True)]
+            tags = self.tagger.crf.decode(scores, batch.firsts > 0, batch.begins)
+        is_tagged = (batch.labels != IGNORE).cpu()
+        return [own[real].tolist() for own, real in zip(tags.cpu(), is_tagged, strict=True)]
 
     def confidences(
-        self, scores: Tensor, labels: Tensor, given: list[list[int]]
+        self, scores: Tensor, batch: TagBatch, given: list[list[int]]
     ) -> list[list[float]]:
         """The probability of each tag that was given; see `given`.
 
         With a CRF it is the marginal one, of all taggings in which the word has that tag.
         """
-        scores, _, mask = tagged_first(scores, labels)
-        crf = self.tagger.crf
-        shares = scores.float().softmax(dim=-1) if crf is None else crf.marginals(scores, mask)
+        if self.tagger.crf is None:
+            shares = scores.float().softmax(dim=-1)
+        else:
+            shares = self.tagger.crf.marginals(scores, batch.firsts > 0, batch.begins)
+        is_tagged = (batch.labels != IGNORE).cpu()
         return [
-            own[torch.arange(len(tags)), tags].tolist()
-            for own, tags in zip(shares.cpu(), given, strict=True)
+            own[real][torch.arange(len(tags)), tags].tolist()
+            for own, real, tags in zip(shares.cpu(), is_tagged, given, strict=True)
         ]
 
     def wants_sample(self, data: Any) -> bool:
@@ -195,22 +199,3 @@ class TokenLabels(Task):
                 + (f"; missed: {', '.join(missed)}" if missed else "")
             )
         return Sample("\n\n".join(rows), {})
-
-
-def tagged_first(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Words that are tagged, moved to the front of their rows: they stand without gaps.
-
-    Args:
-        scores: (B, W, K).
-        labels: (B, W), IGNORE where a word is not tagged here.
-
-    Returns:
-        (B, W', K) scores, (B, W') labels, and (B, W') bool, True on words; W' is at least 1.
-    """
-    is_tagged = labels != IGNORE
-    counts = is_tagged.sum(dim=1)
-    columns = torch.arange(max(1, int(counts.max())), device=labels.device)
-    begin = is_tagged.int().argmax(dim=1)
-    places = (begin[:, None] + columns).clamp(max=labels.shape[1] - 1)
-    rows = torch.arange(len(labels), device=labels.device)[:, None]
-    return scores[rows, places], labels[rows, places], columns < counts[:, None]
