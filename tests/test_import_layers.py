@@ -47,6 +47,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "tag_form": {"collate_labels", "pair_plan", "preparation", "ragged", "tokenizers"},
     "tag_data": {"collate_labels", "labelled_data", "preparation", "ragged", "tag_form"},
     "label_data": {"collate_labels", "labelled_data", "pair_plan", "preparation", "ragged"},
+    "match_data": {"pair_data", "pair_preparation", "tokenizers"},
     "class_losses": set(),
     "sentence_data": {"batch_plan", "collate", "loaders", "packing", "pair_plan", "prepared_text"}
     | {"preparation", "segment_plan", "tokenizers"},
@@ -101,6 +102,7 @@ COMMANDS = {"train", "evaluate", "predict", "show", "plan", "launch", "sweep", "
 COMMANDS |= {"translate", "chat", "average", "attend", "evaluate_pairs", "evaluate_windows"}
 COMMANDS |= {"replay", "slurm", "launchers", "consolidate", "fill", "evaluate_segments"}
 COMMANDS |= {"evaluate_sentences", "sample", "interpolate", "label", "evaluate_labels", "answer"}
+COMMANDS |= {"match", "evaluate_matches"}
 
 
 def imports(file: Path) -> set[str]:

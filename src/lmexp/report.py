@@ -206,6 +206,7 @@ def next_commands(summary: Mapping[str, Any], folder: Path) -> list[str]:
         "pairs": f"translate {run} < input.txt",
         "tags": f'label {run} --text "A sentence of yours."',
         "questions": f'answer {run} --context page.txt --question "Who wrote it?"',
+        "matches": f"match {run} --candidates texts.txt < queries.txt",
         "labels": f'label {run} --text "A text of yours."',
     }.get(str(summary.get("text_kind")), f'generate {run} --prompt "The"')
     commands = [f"evaluate {run}", use, f"show {run}"]
