@@ -108,7 +108,8 @@ def overflowing(server, text, folder, kind: str, ranks: int):
     assert server.run([*arguments, "trainer.checkpoint_every_steps=2"]).status == 0
     last = folder / "checkpoints" / "last.ckpt"
     checkpoint = checkpoints.read(last)
-    checkpoint["state_dict"]["network.output.weight"].fill_(3e38)
+    name = "head.bias" if kind == "token_labels" else "output.weight"  # of two words: infinite
+    checkpoint["state_dict"][f"network.{name}"].fill_(3e38)
     checkpoints.save(checkpoint, last)
     return server.run([f"resume={folder}", "trainer.max_steps=8"])
 
