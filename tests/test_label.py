@@ -12,6 +12,7 @@ import torch
 
 from lmexp import checkpoint as checkpoints
 from lmexp.__main__ import main
+from lmexp.build import build_data
 from lmexp.loading import load
 
 LINES = ("Ann went to New York .", "", "the <script>alert(1)</script> & Bob", "Kim Kim", "x" * 500)
@@ -96,8 +97,6 @@ def test_confidences_are_the_networks_own(tagger, label):
     loaded = load(tagger)
     (record,) = label(tagger, [LINES[0]])
     ids = torch.tensor([[2, *loaded.tokenizer.text.encode_many([LINES[0]])[0].tolist(), 3]])
-    from lmexp.build import build_data
-
     data = build_data(loaded.recipe, loaded.tokenizer, [])
     (batch,) = data.batches_of([LINES[0].split()])
     scores = loaded.network(batch)
@@ -228,8 +227,15 @@ def reads_pairs(run) -> bool:
 
 def test_a_tab_is_one_more_character_to_a_model_of_single_texts(classifier, label):
     if not reads_pairs(classifier):
-        with_tab, with_space = label(classifier, ["went\tfine", "went fine"])
-        assert with_tab["probabilities"] == with_space["probabilities"]
+        loaded = load(classifier)
+        data = build_data(loaded.recipe, loaded.tokenizer, [])
+        ((batch, _),) = data.batches_of([("went\tfine",)])
+        expected = loaded.task.probabilities(loaded.network(batch))[0].tolist()
+
+        (record,) = label(classifier, ["went\tfine"])
+
+        assert list(record["probabilities"].values()) == pytest.approx(expected, abs=1e-4)
+        assert not batch.segment_ids.any()
 
 
 def test_a_model_of_pairs_wants_a_tab(classifier, capsys):
