@@ -1,5 +1,7 @@
 """Words as tokens one by one, and a tokenizer that knows labels."""
 
+import random
+
 import numpy as np
 import pytest
 
@@ -18,8 +20,8 @@ from lmexp.tokenizers import (
 SENTENCES = [["the", "quick", "brown", "fox"], ["quick", "foxes", "jump"], ["New", "York", "."]]
 CHINESE = list("上海的天空")
 MADE = {
-    "bpe": lambda: SentencePiece("bpe", vocab_size=290, sample_bytes=10_000),
-    "unigram": lambda: SentencePiece("unigram", vocab_size=272, sample_bytes=10_000),
+    "bpe": lambda: SentencePiece("bpe", vocab_size=360, sample_bytes=100_000),
+    "unigram": lambda: SentencePiece("unigram", vocab_size=360, sample_bytes=100_000),
     "word": lambda: Words(vocab_size=None, min_count=1),
     "char": lambda: Chars(vocab_size=None, min_count=1, byte_fallback=True),
     "byte": Bytes,
@@ -27,7 +29,11 @@ MADE = {
 
 
 def texts():
-    return (" ".join(words) for _ in range(20) for words in [*SENTENCES, ["".join(CHINESE)]])
+    rng = random.Random(0)
+    syllables = [a + b + c for a in "bdfgk" for b in "aeiou" for c in "lmnr"]
+    for _ in range(300):
+        yield " ".join("".join(rng.choices(syllables, k=rng.randint(1, 3))) for _ in range(6))
+        yield from (" ".join(words) for words in [*SENTENCES, CHINESE])
 
 
 @pytest.fixture(params=MADE)
