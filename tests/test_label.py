@@ -63,6 +63,10 @@ def label(monkeypatch, capfdbinary):
     return command
 
 
+def reads_pairs(run) -> bool:
+    return "second" in (run.parent / "train.jsonl").read_text()
+
+
 def summary(run):
     return json.loads((run / "summary.json").read_text())
 
@@ -183,20 +187,35 @@ def test_an_average_of_checkpoints_is_a_tagger(tagger, tmp_path, label):
     assert record["tags"][0] == "B-PER"
 
 
-def test_an_interrupted_tagger_goes_on_bit_for_bit(tagger, tmp_path):
-    crf = load(tagger).network.crf is not None
-    typed = labelled_runs.tagger(tagger.parent, f"task.crf={str(crf).lower()}")
-    more = ["trainer.validate_every_steps=20", "trainer.keep_last=2"]
-    more += ["trainer.checkpoint_every_steps=20", f"hydra.run.dir={tmp_path / 'cut'}"]
-    assert main(["train", *typed, *more, "trainer.max_time=00:00:00"]) == 0
+def assert_goes_on_bit_for_bit(run, typed, folder) -> None:
+    """A run that is stopped at once and resumed ends with the weights of the one left alone."""
+    assert main(["train", *typed, "trainer.max_time=00:00:00", f"hydra.run.dir={folder}"]) == 0
+    began = checkpoints.read(folder / "checkpoints" / "last.ckpt")["training"]["steps_done"]
 
-    assert main(["train", f"resume={tmp_path / 'cut'}", "trainer.max_time=null"]) == 0
+    assert main(["train", f"resume={folder}", "trainer.max_time=null"]) == 0
 
+    assert began < 60
     whole, cut = (
-        checkpoints.read(run / "checkpoints" / "last.ckpt")["state_dict"]
-        for run in (tagger, tmp_path / "cut")
+        checkpoints.read(own / "checkpoints" / "last.ckpt")["state_dict"] for own in (run, folder)
     )
     assert all((cut[name] == value).all() for name, value in whole.items())
+
+
+def test_an_interrupted_tagger_goes_on_bit_for_bit(tagger, tmp_path):
+    crf = load(tagger).network.crf is not None
+    more = ["trainer.validate_every_steps=20", f"task.crf={str(crf).lower()}"]
+    typed = labelled_runs.tagger(tagger.parent, *more, "trainer.checkpoint_every_steps=20")
+
+    assert_goes_on_bit_for_bit(tagger, typed, tmp_path / "cut")
+
+
+def test_an_interrupted_classifier_goes_on_bit_for_bit(classifier, tmp_path):
+    several = load(classifier).task.multiple
+    more = ["data.second=second"] if reads_pairs(classifier) else []
+    more.append(f"data.multiple={str(several).lower()}")
+
+    typed = labelled_runs.classifier(classifier.parent, *more)
+    assert_goes_on_bit_for_bit(classifier, typed, tmp_path / "cut")
 
 
 def test_a_classifier_learns(classifier):
@@ -219,10 +238,6 @@ def test_every_text_is_labelled(classifier, label):
             assert sum(record["probabilities"].values()) == pytest.approx(1, abs=1e-3)
     said = [record.get("label") or record["labels"][0] for record in records[:2]]
     assert said == ["good", "bad"]
-
-
-def reads_pairs(run) -> bool:
-    return "second" in (run.parent / "train.jsonl").read_text()
 
 
 def test_a_tab_is_one_more_character_to_a_model_of_single_texts(classifier, label):
