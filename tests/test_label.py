@@ -283,7 +283,9 @@ def test_options_of_taggers_are_refused_for_classifiers(classifier, tmp_path, ca
         assert "are of models that tag words" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [["generate", "--prompt", "a"], ["fill", "a [MASK]"]])
+@pytest.mark.parametrize(
+    "command", [["generate", "--prompt", "a"], ["fill", "a [MASK]"], ["attend", "a"], ["chat"]]
+)
 def test_other_commands_say_what_a_tagger_is_for(tagger, command, capsys):
     assert main([command[0], str(tagger), *command[1:]]) == 2
     assert f"lmexp label {tagger} reads sentences" in capsys.readouterr().err
