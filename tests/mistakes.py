@@ -107,7 +107,7 @@ IN_FILES = {
         "model",
         "_target_: my_nets.Encoder\nwidth: 3\n",
         "lmexp: task=causal_lm needs a decoder; model=bad builds: encoder. "
-        "Models that build one: gru, lstm, rnn, transformer, transformer_base, transformer_big.",
+        "Models that build one: gru, lstm, pretrained, rnn, transformer, transformer_base, ",
         options="--allow-targets my_nets",
     ),
     "a file that hides one of ours": Mistake(

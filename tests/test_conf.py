@@ -28,8 +28,9 @@ REQUIRED = {
     "text_labels": ["data=sst2"],
     "labelled_tokens": ["data.train=a.txt"],
     "labelled_text": ["data.train=a.tsv"],
-    "questions": ["data.train=a.json"],
+    "questions": ["data=questions", "data.train=a.json"],
     "question_answering": ["data=xquad"],
+    "sentences": ["task=vae_lm", "model=lstm"],
     "translation": ["data=reverse"],
 }
 

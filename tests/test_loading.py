@@ -41,7 +41,7 @@ def planted(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     return target, {"_target_": write, "path": str(target), "text": "owned"}
 
 
-@pytest.mark.parametrize("key", ["model", "model.gap", "task", "task.ema_decay"])
+@pytest.mark.parametrize("key", ["model", "model.gap", "task", "task.ema_decay", "tuning"])
 def test_a_forged_checkpoint_gets_nothing_called(key, file, planted):
     target, section = planted
     forge(file, key, section)

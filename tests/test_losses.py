@@ -162,3 +162,17 @@ def test_a_likelihood_of_nearly_zero_is_finite():
     hidden = torch.tensor([[[400.0]]])
     sums = projected_nll(hidden, torch.tensor([[1.0], [-1.0]]), torch.tensor([[1]]))
     assert sums.nll.item() == pytest.approx(800)
+
+
+def test_row_nll_is_projected_nll_row_by_row(monkeypatch):
+    monkeypatch.setattr(losses, "CHUNK_LOGITS", 3 * 11)  # three positions at a time
+    hidden, weight, labels = torch.randn(4, 5, 7), torch.randn(11, 7), torch.randint(11, (4, 5))
+    labels[1, 2:] = labels[3] = IGNORE
+
+    rows = losses.row_nll(hidden, weight, labels)
+
+    expected = [
+        projected_nll(hidden[row : row + 1], weight, labels[row : row + 1]).nll for row in range(4)
+    ]
+    torch.testing.assert_close(rows, torch.stack(expected))
+    assert rows[3] == 0

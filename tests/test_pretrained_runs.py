@@ -2,10 +2,12 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 import torch
+from interruption import assert_same_run, interrupted
 from tiny_models import save_tiny
 
 from lmexp.__main__ import main as command
@@ -66,6 +68,21 @@ def test_it_is_evaluated_and_resumed_without_the_folder(name, runs, tmp_path):
     assert load(run / "checkpoints" / "last.ckpt").step == 3
 
 
+def test_killed_and_resumed_without_the_folder_is_bitwise_the_uninterrupted_run(tmp_path):
+    save_tiny(tmp_path / "bert", "bert")
+    more = ["task.ema_decay=0.9", "tuning.layer_decay=0.8", "trainer.checkpoint_every_steps=1"]
+    asked = overrides(tmp_path, "bert", "trainer.max_steps=4", *more)
+    assert main([*asked, f"hydra.run.dir={tmp_path / 'whole'}"]) == 0
+
+    killed = [*asked, f"hydra.run.dir={tmp_path / 'killed'}"]
+    moment = "lmexp.tasks.masked_lm:MaskedLM.sums:3"
+    assert interrupted(moment, "SIGKILL", killed) == -signal.SIGKILL
+    shutil.rmtree(tmp_path / "bert")
+    assert main([f"resume={tmp_path / 'killed'}"]) == 0
+
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
 def test_it_fills_generates_and_translates(runs, capsys, monkeypatch, tmp_path):
     source = tmp_path / "source.txt"
     source.write_text("a name\nthe name\n")
@@ -98,15 +115,17 @@ def test_two_ranks_begin_with_the_pretrained_weights(tmp_path):
         torch.testing.assert_close(network.model.h.state_dict()[name], tensor, rtol=0, atol=1e-9)
 
 
-def test_ranks_may_share_a_pretrained_network(tmp_path):
-    model = save_tiny(tmp_path / "gpt2", "gpt2")
+@pytest.mark.parametrize(("name", "layers"), [("gpt2", "h"), ("bert", "encoder.layer")])
+def test_ranks_may_share_a_pretrained_network(name, layers, tmp_path):
+    model = save_tiny(tmp_path / name, name)
     still = ["optimizer.lr=1.0e-12", "trainer.devices=2", "trainer.strategy=fsdp"]
 
-    assert main(overrides(tmp_path, "gpt2", *still, f"hydra.run.dir={tmp_path / 'run'}")) == 0
+    assert main(overrides(tmp_path, name, *still, f"hydra.run.dir={tmp_path / 'run'}")) == 0
 
     network = load(tmp_path / "run").network
-    for name, tensor in model.transformer.h.state_dict().items():
-        torch.testing.assert_close(network.model.h.state_dict()[name], tensor, rtol=0, atol=1e-9)
+    mine = (network.model if name == "gpt2" else network.encoder.model).get_submodule(layers)
+    for key, tensor in model.base_model.get_submodule(layers).state_dict().items():
+        torch.testing.assert_close(mine.state_dict()[key], tensor, rtol=0, atol=1e-9)
 
 
 def test_it_brings_its_tokenizer_whatever_the_data_set_prefers(tmp_path):

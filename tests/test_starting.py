@@ -237,6 +237,26 @@ def test_translation_begins_with_the_tokenizers_of_a_translation(tmp_path, capsy
     assert told in capsys.readouterr().err
 
 
+def test_tags_of_languages_are_those_of_the_tokenizer_that_comes(tmp_path, capsys):
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("".join(f"{n} a b\tb a {n}\n" for n in range(200)))
+    asked = [
+        *("data=parallel", f"data.train={pairs}", "data.fields=[0,1]", "data.max_length=16"),
+        *("data.batch_tokens=256", "trainer=debug", "trainer.max_steps=1", "logger=none"),
+        *("trainer.validate_every_steps=1", "eval.sample_pairs=0", "eval.metrics=[bleu]"),
+    ]
+    sizes = [*SIZES, "model.num_kv_heads=2", "tokenizer=byte"]
+    tagged = [*sizes, *asked, "data.pair=en-de", "data.language_tags=[de,fr]"]
+    assert main([*tagged, f"hydra.run.dir={tmp_path / 'old'}"]) == 0
+
+    french = [*asked, f"init_from={tmp_path / 'old'}", "data.pair=en-fr"]
+    new = [*french, "data.language_tags=[de,fr]", f"hydra.run.dir={tmp_path / 'new'}"]
+    assert main(new) == 0
+    assert load(tmp_path / "new").tokenizer.to == "fr"
+    assert main(french) == 2
+    assert "has tags of [de,fr]: write data.language_tags=[de,fr]" in capsys.readouterr().err
+
+
 def test_a_sweep_begins_each_run_from_it(folder, tmp_path):
     asked = begun(folder, f"init_from={folder / 'causal'}", "task.sample_tokens=0")
 

@@ -57,7 +57,7 @@ def test_help_takes_less_than_a_second():
         seconds.append(time.perf_counter() - began)
 
     assert min(seconds) < 1
-    assert "|gru|lstm|rnn|transformer|" in done.stdout
+    assert "|gru|lstm|pretrained|rnn|transformer|" in done.stdout
 
 
 def test_cfg_prints_the_configuration_and_makes_no_folder(tmp_path):

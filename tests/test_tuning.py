@@ -11,6 +11,7 @@ from torch import nn
 from lmexp.build import build_task
 from lmexp.hardware import choose
 from lmexp.loading import load
+from lmexp.memory import device_memory
 from lmexp.networks.interface import Vocab
 from lmexp.optimizers import parameter_groups
 from lmexp.parts import assemble
@@ -71,6 +72,19 @@ def test_embeddings_and_the_first_layers_are_frozen_and_heads_are_not(model, her
     heads = [n for n in found if n.startswith(("transform", "pair", "norm", "model.ln_f"))]
     assert heads
     assert {found[name] for name in heads} == {max(found.values())}
+
+
+def test_frozen_weights_take_no_gradient_and_no_state_of_the_optimizer(here):
+    vocab, rows = Vocab(80, 0, 2, 3, 4), (1, "32-true")
+
+    whole = device_memory(compose(overrides("bert")), vocab, *rows)
+    upper = device_memory(compose(overrides("bert", "tuning.freeze_layers=3")), vocab, *rows)
+
+    network = task_of("bert", "tuning.freeze_layers=3").network
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    assert upper.weights == whole.weights
+    assert upper.gradients == 4 * trained < whole.gradients
+    assert upper.optimizer < whole.optimizer / 4
 
 
 def test_frozen_weights_stay_and_others_move(here):

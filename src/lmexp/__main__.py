@@ -22,6 +22,8 @@ COMMANDS = {
     "fill": ("fill", "what a masked language model puts in the place of [MASK]"),
     "label": ("label", "tags of words or labels of texts, with confidences"),
     "answer": ("answer", "what of a text answers a question"),
+    "sample": ("sample", "sentences from a sentence VAE"),
+    "interpolate": ("interpolate", "sentences between two, from a sentence VAE"),
     "attend": ("attend", "maps of where a trained model looks, as PNG"),
     "chat": ("chat", "talk with a model trained on dialogues"),
     "show": ("show", "curves, samples and counts of a run"),

@@ -78,6 +78,16 @@ class QuestionBatch(NamedTuple):
     words_from: Tensor  # (B,) int64, words of the context before the window
 
 
+class SentenceBatch(NamedTuple):
+    """Sentences that are put into a latent space and predicted from there."""
+
+    input_ids: Tensor  # (B, T) int64, each with its end of sequence: what is encoded
+    attention_mask: Tensor  # (B, T) bool, True on real tokens; padding is on the right
+    target_ids: Tensor  # (B, T) int64, beginning of sequence first, some words dropped: decoded
+    labels: Tensor  # (B, T) int64, input_ids again; IGNORE on padding
+    numbers: Tensor  # (B,) int64: which sentence of its split; what scoring draws is of it alone
+
+
 class TrainStep(NamedTuple):
     """All that one optimizer step learns from."""
 

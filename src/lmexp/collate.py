@@ -3,21 +3,21 @@
 Shapes: B sequences, T tokens, N tokens of the stream.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lmexp.batch import IGNORE, PairBatch, SegmentBatch, TokenBatch
+from lmexp.batch import IGNORE, PairBatch, SegmentBatch, SentenceBatch, TokenBatch
 from lmexp.batch_plan import Spans, Starts
-from lmexp.masking import Ids
+from lmexp.masking import Flags, Ids
 from lmexp.pair_plan import Rows
-from lmexp.segment_plan import Sequence
-from lmexp.tokenizers import BOS_ID, EOS_ID, PAD_ID
+from lmexp.segment_plan import Sequence as Segments
+from lmexp.tokenizers import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 
-Drawn = tuple[Sequence, np.random.Generator]
+Drawn = tuple[Segments, np.random.Generator]
 Hides = Callable[[Ids, np.random.Generator], Ids]  # ids, changed in place -> labels
 Tokens = NDArray[Any]  # (N,) uint16 or uint32, a memory map
 
@@ -151,8 +151,36 @@ def collate_segments(sequences: Iterable[Drawn], hides: Hides) -> SegmentBatch:
     )
 
 
+def collate_sentences(
+    sentences: Sequence[Ids], dropped: Sequence[Flags], numbers: Rows
+) -> SentenceBatch:
+    """Sentences, padded on the right.
+
+    The encoder reads t1 … tn eos; the decoder bos t1 … tn, some of them <unk>, and predicts what
+    the encoder reads. No sentence gives one of nothing, labelled IGNORE throughout.
+
+    Args:
+        sentences: (n,) ids of each, without reserved ones at its ends.
+        dropped: (n,) of each, True where the decoder reads <unk> instead of a word.
+        numbers: (B,) of the sentences in their split.
+    """
+    if not sentences:
+        nothing = _nothing(1)
+        return SentenceBatch(*nothing[:2], nothing.input_ids, nothing.labels, torch.zeros(1).long())
+    lengths = np.array([len(own) + 1 for own in sentences])
+    mask = np.arange(int(lengths.max())) < lengths[:, None]
+    ends = np.array([EOS_ID])
+    ids = np.full(mask.shape, PAD_ID, dtype=np.int64)
+    ids[mask] = np.concatenate([part for own in sentences for part in (own, ends)])
+    read = np.full(mask.shape, PAD_ID, dtype=np.int64)
+    shown = (np.where(drops, UNK_ID, own) for own, drops in zip(sentences, dropped, strict=True))
+    read[mask] = np.concatenate([part for own in shown for part in (np.array([BOS_ID]), own)])
+    parts = ids, mask, read, np.where(mask, ids, IGNORE), numbers
+    return SentenceBatch(*map(torch.from_numpy, parts))
+
+
 def _segmented(
-    sequence: Sequence, hides: Hides, draw: np.random.Generator
+    sequence: Segments, hides: Hides, draw: np.random.Generator
 ) -> tuple[Ids, Ids, Ids, int]:
     """Ids, segments, labels, and whether the segments belong together."""
     ends = np.array([EOS_ID])

@@ -2,10 +2,11 @@
 
 What is scored, and how, depends on what the model reads: evaluate_windows scores language models,
 evaluate_pairs text-to-text models, evaluate_segments masked language models, evaluate_labels
-those that label words or texts, or answer questions.
+those that label words or texts or answer questions, evaluate_sentences sentence VAEs.
 """
 
 import argparse
+import importlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -20,10 +21,19 @@ from lmexp.translate import SEARCH, add_search_arguments
 UNITS = {"loss": " nats per token", "bytes": " of UTF-8, cleaned", "unk": " unknown tokens"}
 WRITTEN = ("json", "outputs", "by_length", "confusion")
 PICTURES = ("--by-length", "--confusion")
-COUNTS = ("tokens", "pairs", "texts", "questions", "bytes", "unk")
+COUNTS = ("tokens", "pairs", "texts", "questions", "sentences", "bytes", "unk")
 OF_WINDOWS = ("file", "context", "stride", "carry")  # options of one kind of model alone
 OF_LABELS = ("confusion",)
 OF_PAIRS = ("source", "reference", "tokenised", "outputs", "by_length", "execute", *SEARCH)
+EVALUATORS = {  # what a model reads -> module and function, what it is, its own options
+    "text": ("evaluate_windows", "a language model", OF_WINDOWS),
+    "pairs": ("evaluate_pairs", "a text-to-text model", OF_PAIRS),
+    "segments": ("evaluate_segments", "a masked language model", ()),
+    "sentences": ("evaluate_sentences", "a sentence VAE", ()),
+    "tags": ("evaluate_labels", "a model that tags words", ()),
+    "labels": ("evaluate_labels", "a model that labels texts", OF_LABELS),
+    "questions": ("evaluate_labels", "a model that answers questions", ()),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="default test, or val without a test split",
     )
     add("--json", type=Path, metavar="OUT", help="write figures and signature there too")
-    add("--batch-size", type=int, help="windows or pairs scored at a time; changes no figure")
+    add(
+        "--batch-size",
+        type=int,
+        help="windows, pairs or sentences scored at a time; changes no figure",
+    )
     add("--allow-targets", action="append", default=[], metavar="PACKAGE")
     placement.add_arguments(parser)
     text = parser.add_argument_group("language models").add_argument
@@ -48,6 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="recurrent state goes on from window to window (default as in training)",
     )
+    group = parser.add_argument_group("models that label texts")
+    group.add_argument("--confusion", type=Path, metavar="PNG", help="the confusion matrix, drawn")
+    _add_pair_arguments(parser)
+
+
+def _add_pair_arguments(parser: argparse.ArgumentParser) -> None:
     of_pairs = parser.add_argument_group("text-to-text models")
     pairs = of_pairs.add_argument
     pairs("--source", type=Path, help="lines of your own, plain, .gz or .zst, with --reference")
@@ -72,8 +92,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PNG",
         help="BLEU of shorter and longer sources too: as a table, and as a picture there",
     )
-    labels = parser.add_argument_group("models that label").add_argument
-    labels("--confusion", type=Path, metavar="PNG", help="the confusion matrix of texts, drawn")
 
 
 class Evaluated(NamedTuple):
@@ -94,27 +112,10 @@ def main(args: argparse.Namespace) -> int:
     loaded = load(args.run, allow_targets=args.allow_targets)
     if args.batch_size is not None and args.batch_size < 1:
         raise ValueError(f"--batch-size {args.batch_size}: at least 1")
-    if loaded.task.text_kind == "pairs":
-        from lmexp.evaluate_pairs import evaluate_pairs
-
-        _refuse(args, (*OF_WINDOWS, *OF_LABELS), f"{loaded.path} is of a text-to-text model")
-        found = evaluate_pairs(loaded, args)
-    elif loaded.task.text_kind == "segments":
-        from lmexp.evaluate_segments import evaluate_segments
-
-        options = (*OF_WINDOWS, *OF_PAIRS, *OF_LABELS)
-        _refuse(args, options, f"{loaded.path} is of a masked language model")
-        found = evaluate_segments(loaded, args)
-    elif loaded.task.text_kind in ("tags", "labels", "questions"):
-        from lmexp.evaluate_labels import evaluate_labels
-
-        _refuse(args, (*OF_WINDOWS, *OF_PAIRS), f"{loaded.path} is of a model that labels")
-        found = evaluate_labels(loaded, args)
-    else:
-        from lmexp.evaluate_windows import evaluate_windows
-
-        _refuse(args, (*OF_PAIRS, *OF_LABELS), f"{loaded.path} is of a language model")
-        found = evaluate_windows(loaded, args)
+    name, what, options = EVALUATORS[loaded.task.text_kind]
+    others = {option for *_, own in EVALUATORS.values() for option in own}
+    _refuse(args, sorted(others - set(options)), f"{loaded.path} is of {what}")
+    found = getattr(importlib.import_module(f"lmexp.{name}"), name)(loaded, args)
     _show(found)
     if args.json is not None:
         flat: dict[str, Any] = {

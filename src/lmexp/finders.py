@@ -207,6 +207,7 @@ class _Trial:
         if not step.carries:
             self.carried = [None] * len(step.micro_batches)
         self.optimizer.zero_grad()
+        self.task.steps_done = self.steps_done
         nominal, objective, tokens = self.data.tokens_per_step, 0.0, 0.0
         for index, batch in enumerate(step.micro_batches):
             seed_torch(self.task.seed, self.steps_done, index)

@@ -62,6 +62,8 @@ _KINDS = {
     "questions": "a model that answers questions: lmexp answer {run} --context page.txt "
     "--question 'Who wrote it?'",
     "segments": "a masked language model: lmexp fill {run} 'The [MASK] statement' finds the token",
+    "sentences": "a sentence VAE: lmexp sample {run} puts out sentences, lmexp interpolate {run} "
+    "those between two",
 }
 
 

@@ -115,6 +115,28 @@ def projected_nll(
     return NllSum(nll, count, plain, correct if counts_hits else None)
 
 
+@torch.no_grad()
+def row_nll(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    """(B,) float32: negative log-likelihood of each row's labels under hidden @ weight.T, in nats.
+
+    projected_nll row by row, without a gradient; no more logits are alive at a time.
+
+    Args:
+        hidden: (B, T, D).
+        weight: (V, D), of the output layer, which has no bias.
+        labels: (B, T) int64, IGNORE where there is nothing to predict.
+    """
+    rows = torch.arange(len(labels), device=labels.device)[:, None].expand_as(labels)
+    is_predicted = labels != IGNORE
+    total = hidden.new_zeros(len(labels), dtype=torch.float32)
+    size = chunk_rows(weight.shape[0], _product_dtype(hidden))
+    parts = (torch.split(part[is_predicted], size) for part in (hidden, labels, rows))
+    for part, label, row in zip(*parts, strict=True):
+        logits = F.linear(part, weight).float()
+        total.index_add_(0, row, F.cross_entropy(logits, label, reduction="none"))
+    return total
+
+
 class _ProjectedNll(torch.autograd.Function):
     """The sums over (N, D) hidden states, and their gradients, computed in the forward pass."""
 

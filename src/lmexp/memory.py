@@ -13,7 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from lmexp.build import build_task
 from lmexp.hardware import has_bf16_instructions
 from lmexp.losses import chunk_rows
-from lmexp.networks.interface import EncoderDecoder
+from lmexp.networks.interface import Autoencoder, EncoderDecoder
 from lmexp.optimizers import parameter_groups
 from lmexp.recompute import recompute_blocks
 from lmexp.sharding import blocks
@@ -95,9 +95,10 @@ def device_memory(
     dtype = torch.bfloat16 if precision == "bf16-true" else torch.float32
     total, length = count_parameters(network).total, recipe["data"]["max_length"]
     parts = devices if recipe["trainer"]["strategy"] == "fsdp" else 1
-    weights = dtype.itemsize * total
+    trained = sum(one.numel() for one in network.parameters() if one.requires_grad)
+    weights, gradients = dtype.itemsize * total, dtype.itemsize * trained
     of_optimizer = optimizer_bytes(network, recipe["optimizer"], dtype, allow_targets)
-    average = 4 * total if recipe["task"].get("ema_decay") is not None else 0  # kept in float32
+    average = 4 * trained if recipe["task"].get("ema_decay") is not None else 0  # kept in float32
     output = getattr(network, "output", None)  # what labels is too small to count
     activations = None
     if total <= MEASURED_PARAMETERS:
@@ -105,10 +106,12 @@ def device_memory(
         if recipe["trainer"]["activation_checkpointing"]:
             recompute_blocks(real)
         activations = _activation_bytes(real, rows, length, precision)
-    mine, of_optimizer, average = (-(-n // parts) for n in (weights, of_optimizer, average))
+    mine, of_gradients, of_optimizer, average = (
+        -(-n // parts) for n in (weights, gradients, of_optimizer, average)
+    )
     return Memory(
         weights=mine,
-        gradients=mine,
+        gradients=of_gradients,
         optimizer=of_optimizer,
         average=average,
         gathered=gathered_bytes(network, dtype) if parts > 1 else 0,
@@ -210,6 +213,8 @@ def _kept(network: Any, rows: int, length: int, precision: str) -> int:
         mask = torch.ones_like(ids, dtype=torch.bool)
         if isinstance(network, EncoderDecoder):
             network.hidden(ids, mask, ids)
+        elif isinstance(network, Autoencoder):
+            network.hidden(network.posterior(ids, mask).mean, ids, mask)
         else:
             read = network.hidden if hasattr(network, "hidden") else network.encoder
             read(ids, mask)

@@ -28,7 +28,7 @@ def parameter_groups(network: nn.Module, layer_decay: float | None = None) -> li
     outer = {
         id(parameter)
         for name, module in network.named_modules()
-        if isinstance(module, nn.Embedding) or name == "output"
+        if isinstance(module, nn.Embedding) or name.rpartition(".")[2] == "output"
         for parameter in module.parameters(recurse=False)
     }
     depth = depths(network) if layer_decay is not None else {}

@@ -169,10 +169,11 @@ def _data_facts(data: Any, total_steps: int) -> dict[str, Any]:
             f"{budget} rows at most, {cut}{data.tokens_per_step:,} {counted} on average; padding "
             f"{facts['padding']:.1%}, in random batches {facts['padding_of_random_batches']:.1%}"
         )
-    elif _kind(data) == "segments":
+    elif _kind(data) in ("segments", "sentences"):
         budget = data.batch_size or f"{data.batch_tokens:,} tokens of"
+        labels = "hidden tokens" if _kind(data) == "segments" else "tokens"
         step = (
-            f"{budget} sequences at most, {cut}{data.tokens_per_step:,} hidden tokens on average; "
+            f"{budget} sequences at most, {cut}{data.tokens_per_step:,} {labels} on average; "
             f"padding {facts['padding']:.1%}, in random batches "
             f"{facts['padding_of_random_batches']:.1%}"
         )

@@ -93,6 +93,7 @@ def replay(
     training = checkpoints.read(failure / STATE)["training"]
     task = load(failure / STATE, allow_targets).task
     task.put_weights_back()  # what was trained, not its average
+    task.steps_done = facts["step"]
     dtype = {"bf16-true": torch.bfloat16}.get(precision)
     task.to(device, dtype).train()
     mixed = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)

@@ -202,10 +202,13 @@ def next_commands(summary: Mapping[str, Any], folder: Path) -> list[str]:
         return [f"python train.py resume={run}", f"python -m lmexp show {run}"]
     use = {
         "segments": f'fill {run} "The [MASK] statement"',
+        "sentences": f"sample {run}",
         "pairs": f"translate {run} < input.txt",
         "tags": f'label {run} --text "A sentence of yours."',
         "questions": f'answer {run} --context page.txt --question "Who wrote it?"',
         "labels": f'label {run} --text "A text of yours."',
     }.get(str(summary.get("text_kind")), f'generate {run} --prompt "The"')
-    commands = (f"evaluate {run}", use, f"show {run}")
+    commands = [f"evaluate {run}", use, f"show {run}"]
+    if summary.get("text_kind") == "sentences":
+        commands.insert(2, f'interpolate {run} "one sentence" "another one"')
     return [f"python -m lmexp {command}" for command in commands]

@@ -53,8 +53,20 @@ def cut(store: Tokens, longest: int, *, has_ends: bool, least: int) -> tuple[Chu
     Returns:
         The chunks, and how many documents were left out.
     """
+    begins, ends = extents(store, has_ends=has_ends)
+    return cut_extents(begins, ends, longest, least=least)
+
+
+def extents(store: Tokens, *, has_ends: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the ordinary tokens of each document begin and end in the stream."""
     begins = np.asarray(store.document_starts) + 1
-    ends = np.append(store.document_starts[1:], store.num_tokens) - has_ends
+    return begins, np.append(store.document_starts[1:], store.num_tokens) - has_ends
+
+
+def cut_extents(
+    begins: NDArray[np.int64], ends: NDArray[np.int64], longest: int, *, least: int
+) -> tuple[Chunks, int]:
+    """As `cut`, of documents that begin and end there."""
     sizes = ends - begins
     kept = np.flatnonzero(sizes >= least)
     counts = -(-sizes[kept] // longest)

@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 from lmexp.recompute import stacked_layers
 
 T = TypeVar("T")
-WAYS_IN = ("hidden", "hidden_carried")  # into a network, of training and evaluation
+WAYS_IN = ("hidden", "hidden_carried", "posterior")  # into a network, of training and evaluation
 
 
 def blocks(network: nn.Module) -> list[nn.Module]:

@@ -42,6 +42,15 @@ KINDS = {
         ),
     ),
     "token_labels": Kind("lmexp.tasks.token_labels:TokenLabels", ("model=gru", *TAGS)),
+    "vae_lm": Kind(
+        "lmexp.tasks.vae_lm:VaeLM",
+        (
+            *("model=vae", *SEGMENTS, "data.batch_size=28", "data.word_dropout=0.2"),
+            *("data.max_length=24", "task.latent_size=4", "task.kl_schedule=cyclical"),
+            *("task.kl_steps=7", "task.free_bits=0.02", "eval.importance_samples=3"),
+            "eval.sample_sentences=1",
+        ),
+    ),
     "translation lstm": Kind(TEXT_TO_TEXT, ("model=lstm", *PAIRS)),
     "translation transformer": Kind(TEXT_TO_TEXT, ("model=transformer", *TRANSFORMER, *PAIRS)),
 }

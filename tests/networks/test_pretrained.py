@@ -10,7 +10,7 @@ from tiny_models import HEADS, save_tiny, tokenizer_of
 from torch import Tensor
 
 from lmexp.build import vocab_of
-from lmexp.networks.interface import Decoder, Encoder, EncoderDecoder, Vocab
+from lmexp.networks.interface import Decoder, Encoder, EncoderDecoder, StepDecoder, Vocab
 from lmexp.networks.pretrained import Pretrained
 from lmexp.networks.pretrained_config import DECODERS, ENCODER_DECODERS, ENCODERS
 from lmexp.starting import put_in, start_of
@@ -83,6 +83,32 @@ def test_a_decoder_gives_the_same_logits(name, tmp_path):
     torch.testing.assert_close(found[mask], expected[mask], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", DECODERS)
+def test_step_by_step_a_decoder_gives_the_same_logits_whatever_the_lengths(name, tmp_path):
+    save_tiny(tmp_path, name)
+    network, tokenizer = begun(tmp_path, "decoder")
+    ours, _, mask = ragged(tokenizer)
+    more, _, _ = ragged(tokenizer, (3, 3, 3))
+
+    with torch.no_grad():
+        first, state = network.step(ours, network.start(), mask)
+        state = network.reorder(state, torch.tensor([2, 0, 0, 1]))
+        again = more[[2, 0, 0, 1]]
+        steps = [first[[2, 0, 0, 1]]]
+        for column in range(3):
+            logits, state = network.step(again[:, column : column + 1], state)
+            steps.append(logits)
+
+    assert isinstance(network, StepDecoder)
+    for row, length in zip((2, 0, 0, 1), (3, 7, 7, 12), strict=True):
+        whole = torch.cat([ours[row, :length], more[row]])[None]
+        with torch.no_grad():
+            expected = network(whole)[0, length - 1 :]
+        place = [2, 0, 0, 1].index(row)
+        found = torch.stack([own[place] for own in steps])
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ENCODER_DECODERS)
 def test_an_encoder_decoder_gives_the_same_logits_at_once_and_step_by_step(name, tmp_path):
     model = save_tiny(tmp_path, name)
@@ -105,6 +131,33 @@ def test_an_encoder_decoder_gives_the_same_logits_at_once_and_step_by_step(name,
     assert isinstance(network, EncoderDecoder)
     torch.testing.assert_close(found[..., 7:], expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(torch.stack(steps, dim=1), found, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ENCODER_DECODERS)
+def test_targets_of_several_lengths_and_rows_that_are_reordered_change_nothing(name, tmp_path):
+    save_tiny(tmp_path, name)
+    network, tokenizer = begun(tmp_path, "encoder_decoder")
+    source, _, mask = ragged(tokenizer)
+    target, _, target_mask = ragged(tokenizer, (4, 2, 3))
+    order = torch.tensor([1, 1, 2, 0])
+
+    with torch.no_grad():
+        memory = network.encode(source, mask)
+        found, state = network.step(target, network.start(memory), target_mask)
+        more, _ = network.step(target[order, :1], network.reorder(state, order))
+        _, state = network.step(target[:, :2], network.start(memory))
+        cached, _ = network.step(target[order, :1], network.reorder(state, order))
+
+        for row, length in enumerate((4, 2, 3)):
+            own = source[row : row + 1], mask[row : row + 1]
+            begun_with = target[row : row + 1, :length]
+            expected = network(*own, begun_with)[0, -1]
+            torch.testing.assert_close(found[row], expected, rtol=1e-5, atol=1e-5)
+            place = order.tolist().index(row)
+            longer = torch.cat([begun_with, target[row : row + 1, :1]], dim=1)
+            torch.testing.assert_close(more[place], network(*own, longer)[0, -1])
+            short = torch.cat([target[row : row + 1, :2], target[row : row + 1, :1]], dim=1)
+            torch.testing.assert_close(cached[place], network(*own, short)[0, -1])
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lmexp.decoding.reading import Reader, StepReader, WholeReader, Windows
 from lmexp.decoding.sampling import Sampler, Sampling
 from lmexp.decoding.text_stream import TextStream
-from lmexp.networks.interface import Decoder, EncoderDecoder, Memory, StepDecoder
+from lmexp.networks.interface import Autoencoder, Decoder, EncoderDecoder, Memory, StepDecoder
 from lmexp.tokenizers import BOS_ID, CLS_ID, MASK_ID, PAD_ID, SEP_ID
 
 NEVER_TEXT = (PAD_ID, BOS_ID, MASK_ID, CLS_ID, SEP_ID)  # reserved ids that continue no text
 
 
 def generate(
-    network: Decoder | StepDecoder | EncoderDecoder,
+    network: Decoder | StepDecoder | EncoderDecoder | Autoencoder,
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
     *,
@@ -30,7 +30,7 @@ def generate(
     cached: bool = True,
     first_row: int = 0,
     forbidden_ids: Sequence[int] = NEVER_TEXT,
-    memory: Memory | None = None,
+    memory: Memory | Tensor | None = None,
 ) -> list[list[int]]:
     """New ids for each prompt, until end of sequence, a stop string or max_new_tokens.
 
@@ -52,7 +52,8 @@ def generate(
         first_row: number of prompts[0] among all rows that are generated: its draws are those of
             that row.
         forbidden_ids: never chosen.
-        memory: what an encoder-decoder left of the source of each prompt; None: a language model.
+        memory: what an encoder-decoder left of the source of each prompt, or (B, Z) the points of
+            an autoencoder's latent space that they are generated from; None: a language model.
 
     Returns:
         The new ids of each row. A row ended by a stop string holds the token that completed it.
@@ -89,17 +90,17 @@ def generate(
 
 
 def _reader(
-    network: Decoder | StepDecoder | EncoderDecoder,
+    network: Decoder | StepDecoder | EncoderDecoder | Autoencoder,
     prompts: Sequence[Sequence[int]],
     pad_id: int,
     cached: bool,
-    memory: Memory | None,
+    memory: Memory | Tensor | None,
 ) -> Reader:
     windows = Windows(prompts, getattr(network, "max_length", None))
     if cached and isinstance(network, StepDecoder):
         return StepReader(network, windows, pad_id, memory)
     if memory is not None:
-        raise ValueError("an encoder-decoder is read a step at a time: leave cached=False out")
+        raise ValueError("what has a memory is read a step at a time: leave cached=False out")
     assert isinstance(network, Decoder)
     return WholeReader(network, windows, pad_id)
 

@@ -70,11 +70,16 @@ class StepReader:
         network: what reads.
         windows: of the rows, with their prompts.
         pad_id: fills shorter rows.
-        memory: what an encoder left of the source of each row; None: there is none.
+        memory: what an encoder left of the source of each row, or a point of a latent space, (Z,),
+            for each; None: there is none.
     """
 
     def __init__(
-        self, network: StepDecoder, windows: Windows, pad_id: int, memory: Memory | None = None
+        self,
+        network: StepDecoder,
+        windows: Windows,
+        pad_id: int,
+        memory: Memory | Tensor | None = None,
     ) -> None:
         self.network, self.windows, self.pad_id, self.memory = network, windows, pad_id, memory
         self.device = network.output.weight.device

@@ -6,9 +6,9 @@ sizes with as many of these methods as make sense for it:
     decoder(vocab) -> Decoder
     encoder(vocab) -> Encoder
     encoder_decoder(source_vocab, target_vocab) -> EncoderDecoder
-    autoencoder(vocab) -> Autoencoder
+    autoencoder(vocab, latent_size) -> Autoencoder
 
-Shapes: B sequences, S source tokens, T tokens, D model width, V vocabulary.
+Shapes: B sequences, S source tokens, T tokens, D model width, Z latent dimensions, V vocabulary.
 """
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -171,4 +171,53 @@ class EncoderDecoder(Protocol):
 
     def reorder(self, state: State, rows: Tensor) -> State:
         """As of a StepDecoder; what belongs to the source comes along."""
+        ...
+
+
+class Posterior(NamedTuple):
+    """A Gaussian with a diagonal covariance for each sentence: q(z|x) of an autoencoder."""
+
+    mean: Tensor  # (B, Z)
+    log_variance: Tensor  # (B, Z)
+
+
+@runtime_checkable
+class Autoencoder(Protocol):
+    """Puts a sentence into a point of a latent space, and predicts its tokens from such a point.
+
+    It generates as a StepDecoder does; the memory that its `start` takes is z, (B, Z). Padding is
+    on the right.
+    """
+
+    output: nn.Linear  # D -> V, no bias
+    latent_size: int  # Z
+
+    def posterior(self, input_ids: Tensor, attention_mask: Tensor) -> Posterior:
+        """(B, T) ids and bool, True on real tokens -> where each sentence may lie."""
+        ...
+
+    def hidden(
+        self, latent: Tensor, input_ids: Tensor, attention_mask: Tensor | None = None
+    ) -> Tensor:
+        """(B, Z), (B, T) ids, bos first -> (B, T, D); position t sees z and ids 0..t."""
+        ...
+
+    def __call__(
+        self, latent: Tensor, input_ids: Tensor, attention_mask: Tensor | None = None
+    ) -> Tensor:
+        """The same -> (B, T, V) logits."""
+        ...
+
+    def start(self, memory: Tensor) -> State:
+        """The state before the first token of sentences at z."""
+        ...
+
+    def step(
+        self, ids: Tensor, state: State, attention_mask: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """As of a StepDecoder."""
+        ...
+
+    def reorder(self, state: State, rows: Tensor) -> State:
+        """As of a StepDecoder; z comes along."""
         ...

@@ -1,9 +1,9 @@
 """A language model of the Transformers library behind our interface.
 
-Shapes: B sequences, T tokens, D model width, V vocabulary.
+Shapes: B sequences, T tokens, n new ones, C columns of cache, D model width, V vocabulary.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,15 @@ from lmexp.networks.layers import document_positions
 from lmexp.networks.pretrained_library import built, ignore_padding, library_config
 
 
+class CacheState(NamedTuple):
+    """What has been read so far."""
+
+    cache: Any  # the library's, with C columns
+    mask: Tensor | None  # (B, C) bool, True on real tokens; None before the first
+
+
 class PretrainedDecoder(nn.Module):
     """Predicts each token from those before it.
-
-    It has no step(): generation reads the whole text again for each token.
 
     Args:
         config: the content of config.json.
@@ -85,3 +90,42 @@ class PretrainedDecoder(nn.Module):
             input_ids=input_ids, attention_mask=sees, position_ids=positions
         ).last_hidden_state
         return hidden
+
+    def start(self, memory: None = None) -> CacheState:
+        """The state before the first token."""
+        from transformers import DynamicCache
+
+        return CacheState(DynamicCache(), None)
+
+    def step(
+        self, ids: Tensor, state: CacheState, attention_mask: Tensor | None = None
+    ) -> tuple[Tensor, CacheState]:
+        """(B, n) more token ids -> (B, V) logits after each row's last real one, and the state.
+
+        The given state's storage is used again: go on from the returned one alone, or from
+        `reorder`.
+        """
+        rows, new = ids.shape
+        own = torch.ones_like(ids, dtype=torch.bool) if attention_mask is None else attention_mask
+        before = own[:, :0] if state.mask is None else state.mask
+        places = torch.arange(new, device=ids.device)
+        past = before[:, None, None, :].expand(rows, 1, new, before.shape[1])
+        sees = own[:, None, None, :] & (places[:, None] >= places)
+        sees = torch.cat([past, sees | torch.eye(new, dtype=torch.bool, device=ids.device)], dim=3)
+        found = self.model(
+            input_ids=ids,
+            attention_mask=sees,
+            position_ids=before.sum(dim=1, keepdim=True) + places,
+            past_key_values=state.cache,
+            use_cache=True,
+        )
+        last = found.last_hidden_state[torch.arange(rows, device=ids.device), own.sum(dim=1) - 1]
+        logits: Tensor = self.output(last)
+        return logits, CacheState(found.past_key_values, torch.cat([before, own], dim=1))
+
+    def reorder(self, state: CacheState, rows: Tensor) -> CacheState:
+        """The state of the given rows (R,) int64; repeats allowed."""
+        if state.mask is None:
+            return state
+        state.cache.reorder_cache(rows)
+        return CacheState(state.cache, state.mask[rows])

@@ -13,11 +13,12 @@ from lmexp.networks.pretrained_library import built, ignore_padding, library_con
 
 
 class PrefixState(NamedTuple):
-    """What has been read so far; it is read again at each step."""
+    """What has been read so far."""
 
     memory: Memory
     ids: Tensor  # (B, T), padded on the right
     lengths: Tensor  # (B,) int64
+    cache: Any  # the library's; None once rows differ in length: all is read again then
 
 
 class PretrainedEncoderDecoder(nn.Module):
@@ -73,11 +74,13 @@ class PretrainedEncoderDecoder(nn.Module):
         found = self.encoder(input_ids=source_ids, attention_mask=source_mask)
         return Memory(found.last_hidden_state, source_mask)
 
-    def _decoded(self, ids: Tensor, memory: Memory) -> Tensor:
+    def _decoded(self, ids: Tensor, memory: Memory, cache: Any = None) -> Tensor:
         found = self.decoder(
             input_ids=ids,
             encoder_hidden_states=memory.hidden,
             encoder_attention_mask=memory.mask,
+            past_key_values=cache,
+            use_cache=cache is not None,
         )
         hidden: Tensor = found.last_hidden_state * self._scale
         return hidden
@@ -85,24 +88,37 @@ class PretrainedEncoderDecoder(nn.Module):
     def start(self, memory: Memory) -> PrefixState:
         """The state before the first token of the target."""
         ids = torch.zeros(len(memory.mask), 0, dtype=torch.int64, device=memory.mask.device)
-        return PrefixState(memory, ids, ids.new_zeros(len(ids)))
+        from transformers import DynamicCache, EncoderDecoderCache
+
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        return PrefixState(memory, ids, ids.new_zeros(len(ids)), cache)
 
     def step(
         self, ids: Tensor, state: PrefixState, attention_mask: Tensor | None = None
     ) -> tuple[Tensor, PrefixState]:
-        """(B, n) more target ids -> (B, V) logits after each row's last real one, and the state."""
+        """(B, n) more target ids -> (B, V) logits after each row's last real one, and the state.
+
+        The given state's storage is used again: go on from the returned one alone, or from
+        `reorder`.
+        """
         mask = torch.ones_like(ids, dtype=torch.bool) if attention_mask is None else attention_mask
         lengths = state.lengths + mask.sum(dim=1)
         grown = ids.new_zeros(len(ids), int(lengths.max()))
         grown[:, : state.ids.shape[1]] = state.ids
         rows, columns = mask.nonzero(as_tuple=True)  # padding is on the right
         grown[rows, state.lengths[rows] + columns] = ids[rows, columns]
-        hidden = self._decoded(grown, state.memory)
-        last = hidden[torch.arange(len(ids), device=ids.device), lengths - 1]
+        cache = state.cache if bool(mask.all()) else None
+        if cache is not None:
+            last = self._decoded(ids, state.memory, cache)[:, -1]
+        else:
+            hidden = self._decoded(grown, state.memory)
+            last = hidden[torch.arange(len(ids), device=ids.device), lengths - 1]
         logits: Tensor = self.output(last)
-        return logits, PrefixState(state.memory, grown, lengths)
+        return logits, PrefixState(state.memory, grown, lengths, cache)
 
     def reorder(self, state: PrefixState, rows: Tensor) -> PrefixState:
         """The state of the given rows (R,) int64; repeats allowed."""
         memory = Memory(*(part[rows] for part in state.memory))
-        return PrefixState(memory, state.ids[rows], state.lengths[rows])
+        if state.cache is not None and state.ids.shape[1]:
+            state.cache.reorder_cache(rows)
+        return PrefixState(memory, state.ids[rows], state.lengths[rows], state.cache)

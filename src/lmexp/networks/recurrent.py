@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 from lmexp.networks.interface import Vocab
+from lmexp.networks.latent import LatentNetwork
 from lmexp.networks.layers import Dropout, LockedDropout
 from lmexp.networks.recurrent_encoder import RecurrentEncoder
 from lmexp.networks.recurrent_encoder_decoder import RecurrentEncoderDecoder
@@ -41,8 +42,8 @@ class Recurrent:
         tied: the output layer shares the embedding's matrix (Press & Wolf 2017).
         attention: how an encoder-decoder scores source tokens: additive (Bahdanau et al. 2015) or
             dot (Luong et al. 2015, "general"). Language models have none and read past it.
-        shares_embeddings: one matrix for source and target where they have one tokenizer. Language
-            models read past it.
+        shares_embeddings: one matrix for source and target where they have one tokenizer, and for
+            both sides of an autoencoder. Language models read past it.
     """
 
     carries_state: ClassVar[bool] = True
@@ -73,6 +74,16 @@ class Recurrent:
             shares_embeddings=self.shares_embeddings and source_vocab is target_vocab,
             attention=self.attention,
             **self._sizes(),
+        )
+
+    def autoencoder(self, vocab: Vocab, latent_size: int) -> LatentNetwork:
+        """From a sentence to a point of latent_size dimensions and back."""
+        return LatentNetwork(
+            self.encoder(vocab),
+            self.decoder(vocab),
+            latent_size,
+            state_shape=(2 if self.cell == "lstm" else 1, self.num_layers, self.d_model),
+            shares_embeddings=self.shares_embeddings,
         )
 
     def _sizes(self) -> dict[str, Any]:
@@ -145,30 +156,39 @@ class RecurrentDecoder(nn.Module):
         return self.hidden_carried(input_ids, None, document_ids)[0]
 
     def hidden_carried(
-        self, input_ids: Tensor, state: CellState | None, document_ids: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        state: CellState | None,
+        document_ids: Tensor | None = None,
+        added: Tensor | None = None,
     ) -> tuple[Tensor, CellState]:
         """(B, T) ids -> (B, T, D) and the state after the last column; None starts from zero.
 
         Where document_ids changes along a row the state starts from zero again; column 0 goes on
-        from `state`. States are (L, B, D), in the dtype of the weights, not detached.
+        from `state`. States are (L, B, D), in the dtype of the weights, not detached. `added`
+        (B, 1, D) is added to the embedding of every token of a row.
         """
         segments = None if document_ids is None else Segments.of_documents(document_ids)
-        return self._run(input_ids, state or (), segments)
+        return self._run(input_ids, state or (), segments, added)
 
     def start(self, memory: None = None) -> CellState:
         """The state before the first token."""
         return ()
 
     def step(
-        self, ids: Tensor, state: CellState, attention_mask: Tensor | None = None
+        self,
+        ids: Tensor,
+        state: CellState,
+        attention_mask: Tensor | None = None,
+        added: Tensor | None = None,
     ) -> tuple[Tensor, CellState]:
         """(B, n) more token ids -> (B, V) logits after each row's last real one, and the state."""
         if attention_mask is None or bool(attention_mask.all()):
-            x, state = self._run(ids, state, None)
+            x, state = self._run(ids, state, None, added)
             x = x[:, -1]
         else:
             lengths = attention_mask.sum(dim=1)
-            x, state = self._run(ids, state, Segments.of_lengths(lengths, ids.shape[1]))
+            x, state = self._run(ids, state, Segments.of_lengths(lengths, ids.shape[1]), added)
             x = x[torch.arange(len(ids), device=ids.device), (lengths - 1).clamp(min=0)]
         logits: Tensor = self.output(x)
         return logits, state
@@ -178,9 +198,11 @@ class RecurrentDecoder(nn.Module):
         return tuple(part.index_select(1, rows) for part in state)
 
     def _run(
-        self, ids: Tensor, state: CellState, segments: Segments | None
+        self, ids: Tensor, state: CellState, segments: Segments | None, added: Tensor | None = None
     ) -> tuple[Tensor, CellState]:
         """(B, T) ids, state () or (L, B, D) each -> (B, T, D) and the state after each row."""
         x = self.dropout(self.embed(ids))
+        if added is not None:
+            x = x + added
         x, state = run_layers(self.layers, x, state, segments, self.dropout)
         return self.dropout(x), state

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Lt
 
 from lmexp.networks.interface import Vocab
+from lmexp.networks.latent import LatentNetwork
 from lmexp.networks.layers import Activation, Norm, Positions
 from lmexp.networks.sizes import check_heads
 from lmexp.networks.transformer_decoder import TransformerDecoder
@@ -37,7 +38,8 @@ class Transformer:
         bias: of linear layers and of LayerNorm.
         tied: the output layer shares the embedding's matrix (Press & Wolf 2017).
         shares_embeddings: one matrix for source and target where they have one tokenizer (Vaswani
-            et al. 2017, section 3.4). Language models have one side and read past it.
+            et al. 2017, section 3.4), and for both sides of an autoencoder. Language models have
+            one side and read past it.
     """
 
     d_model: Annotated[int, Gt(0)]
@@ -83,6 +85,16 @@ class Transformer:
         is_shared = self.shares_embeddings and source_vocab is target_vocab
         return TransformerEncoderDecoder(
             source_vocab.size, target_vocab.size, is_shared, **self._sizes()
+        )
+
+    def autoencoder(self, vocab: Vocab, latent_size: int) -> LatentNetwork:
+        """From a sentence to a point of latent_size dimensions and back."""
+        return LatentNetwork(
+            self.encoder(vocab),
+            self.decoder(vocab),
+            latent_size,
+            state_shape=None,
+            shares_embeddings=self.shares_embeddings,
         )
 
     def _sizes(self) -> dict[str, Any]:

@@ -108,11 +108,12 @@ class TransformerDecoder(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         document_ids: Tensor | None = None,
+        added: Tensor | None = None,
     ) -> Tensor:
         """(B, T) token ids -> (B, T, D), what the output layer reads.
 
         attention_mask is accepted and unused: padding is on the right, where no earlier position
-        can see it.
+        can see it. `added` (B, 1, D) is added to the embedding of every token of a row.
         """
         length, device = input_ids.shape[1], input_ids.device
         bias, positions = None, torch.arange(length, device=device)
@@ -120,7 +121,7 @@ class TransformerDecoder(nn.Module):
             positions = document_positions(document_ids)
             dtype = product_dtype(self.embed.weight)
             bias = causal_bias(length, document_ids, device, dtype)
-        x, turn = self._embed(input_ids, positions, length)
+        x, turn = self._embed(input_ids, positions, length, added)
         for layer in self.layers:
             x = layer(x, bias, turn)
         normed: Tensor = self.norm(x)
@@ -151,7 +152,11 @@ class TransformerDecoder(nn.Module):
         return KeyValueCache()
 
     def step(
-        self, ids: Tensor, state: KeyValueCache, attention_mask: Tensor | None = None
+        self,
+        ids: Tensor,
+        state: KeyValueCache,
+        attention_mask: Tensor | None = None,
+        added: Tensor | None = None,
     ) -> tuple[Tensor, KeyValueCache]:
         """(B, n) more token ids -> (B, V) logits after each row's last real one, and the state.
 
@@ -164,7 +169,7 @@ class TransformerDecoder(nn.Module):
         before = state.make_room(len(self.layers), shape, like)
         state = before.read(new, attention_mask)
         bias = cached_bias(state, new)
-        x, turn = self._embed(ids, before.positions(new, ids.device), state.length)
+        x, turn = self._embed(ids, before.positions(new, ids.device), state.length, added)
         for layer, keys, values in zip(self.layers, state.keys, state.values, strict=True):
             x = layer(x, bias, turn, LayerCache(keys, values, before.length))
         logits: Tensor = self.output(self.norm(state.last_real(x, before)))
@@ -174,8 +179,10 @@ class TransformerDecoder(nn.Module):
         """The state of the given rows (R,) int64; repeats allowed."""
         return state.reorder(rows)
 
-    def _embed(self, ids: Tensor, positions: Tensor, length: int) -> tuple[Tensor, Rotation | None]:
+    def _embed(
+        self, ids: Tensor, positions: Tensor, length: int, added: Tensor | None
+    ) -> tuple[Tensor, Rotation | None]:
         """(B, T) ids and their (T,) or (B, T) positions, below length -> (B, T, D), rotation."""
-        x = self.embed(ids)
+        x = self.embed(ids) if added is None else self.embed(ids) + added
         x, turn = positioned(x, positions, length, self.positions, self.rotary_width)
         return self.dropout(x), turn
