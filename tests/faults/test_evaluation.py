@@ -1,10 +1,11 @@
 """Every example is scored once on any number of ranks, on more ranks than examples too."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
-from kinds import KINDS, overrides
+from kinds import KINDS, overrides, tagged
 
 EXAMPLES = (1, 2, 5, 7, 101)
 RANKS = (1, 2, 3, 4)
@@ -16,6 +17,12 @@ def few(kind: str, folder: Path, text: Path, count: int) -> list[str]:
     if "translation" in kind:
         sizes = [f"data.corpus.{split}_size={count}" for split in ("val", "test")]
         return [*settings, *sizes, "eval.metrics=[bleu,chrf,rouge]", "eval.batch_size=3"]
+    if kind == "token_labels":
+        for split in ("val", "test"):
+            sentences = [tagged(5 + n % 12, random.Random(n)) for n in range(count)]
+            folder.with_suffix(f".{split}.tags").write_text("\n".join(sentences))
+            settings.append(f"data.{split}={folder.with_suffix(f'.{split}.tags')}")
+        return [*settings, "eval.batch_size=3"]
     lines = [line for line in text.read_text().splitlines() if len(line) > 9]
     for split, first in (("val", 0), ("test", 3)):
         few_lines = (lines * 9)[first : first + count]
@@ -56,7 +63,8 @@ def alone(server, text, tmp_path_factory):
 def check(server, text, alone, folder: Path, kind: str, count: int, ranks: int, faults=()) -> None:
     expected = alone(kind, count)
     found = scored(server, text, folder / "several", kind, count, ranks, faults)
-    assert {"val/perplexity", "test/perplexity"} < expected.keys()
+    name = "entity_f1" if kind == "token_labels" else "perplexity"
+    assert {f"val/{name}", f"test/{name}"} < expected.keys()
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         close = pytest.approx(value, rel=1e-12) if isinstance(value, float) else value
