@@ -274,7 +274,7 @@ def test_a_confusion_matrix_is_drawn_where_each_text_has_one_label(classifier, t
 
 def test_a_tagger_has_no_confusion_matrix(tagger, tmp_path, capsys):
     assert main(["evaluate", str(tagger), "--confusion", str(tmp_path / "c.png")]) == 2
-    assert "has no confusion matrix: leave it out" in capsys.readouterr().err
+    assert "tags words, which has no --confusion: leave it out" in capsys.readouterr().err
 
 
 def test_options_of_taggers_are_refused_for_classifiers(classifier, tmp_path, capsys):
