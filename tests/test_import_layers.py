@@ -180,3 +180,14 @@ def test_every_file_and_function_is_short():
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 assert code_lines(node) < 50, f"{file}: {node.name}"
+
+
+def test_bounds_of_annotations_are_numbers_as_the_check_reads_them():
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                is_bound = node.func.id in ("Ge", "Gt", "Le", "Lt")
+                values = [ast.unparse(value) for value in node.args]
+                assert not is_bound or all(
+                    isinstance(v, ast.Constant | ast.UnaryOp) for v in node.args
+                ), f"{file}: {node.func.id}({values})"
