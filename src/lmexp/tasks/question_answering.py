@@ -64,9 +64,8 @@ class QuestionNetwork(nn.Module):
         d_model: int = encoder.d_model
         self.encoder = encoder
         self.dropout = Dropout(dropout)
-        self.head = nn.Linear(d_model, 2)
+        self.head = nn.Linear(d_model, 2, bias=False)  # one would add the same to every place
         nn.init.normal_(self.head.weight, std=0.02 * math.sqrt(768 / d_model))
-        nn.init.zeros_(self.head.bias)
 
     @property
     def max_length(self) -> int | None:
