@@ -39,16 +39,17 @@ class AnswerReport(NamedTuple):
     """What is to be known of how well questions were answered."""
 
     loss: float  # nats a window, of the beginning and the end of an answer on average
-    scores: AnswerScores
+    with_answer: AnswerScores  # of questions that their context answers
+    without_answer: AnswerScores
 
     def figures(self) -> dict[str, float]:
-        """Exact match and F1, in [0, 1]."""
-        return {
-            "loss": self.loss,
-            "exact_match": self.scores.exact_match,
-            "f1": self.scores.mean_f1,
-            "questions": float(self.scores.questions),
-        }
+        """Exact match and F1, in [0, 1]; F1 of both kinds of questions, where there are both."""
+        scores = self.with_answer.plus(self.without_answer)
+        figures = {"loss": self.loss, "exact_match": scores.exact_match, "f1": scores.mean_f1}
+        if self.with_answer.questions and self.without_answer.questions:
+            figures["f1_with_answer"] = self.with_answer.mean_f1
+            figures["f1_without_answer"] = self.without_answer.mean_f1
+        return figures | {"questions": float(scores.questions)}
 
 
 class QuestionNetwork(nn.Module):
@@ -169,16 +170,18 @@ class QuestionAnswering(Task):
         by_character = self.by_character
         if by_character is None:
             by_character = mostly_han([text for *_, answers in kept for text in answers])
-        mine = AnswerScores()
+        mine = {True: AnswerScores(), False: AnswerScores()}
         for answer in self._validation:
             given = self.text(answer, store, kept)
             right = kept[answer.example][3]
-            mine = mine.plus(score_answer(given, right, by_character=by_character))
-        total = AnswerScores()
+            own = score_answer(given, right, by_character=by_character)
+            mine[bool(right)] = mine[bool(right)].plus(own)
+        with_answer, without_answer = AnswerScores(), AnswerScores()
         for scores in ranks.gathered(mine):
-            total = total.plus(scores)
+            with_answer = with_answer.plus(scores[True])
+            without_answer = without_answer.plus(scores[False])
         nll, windows = ranks.total(self._nll_sum, self._windows)
-        return AnswerReport(nll / max(windows, 1), total)
+        return AnswerReport(nll / max(windows, 1), with_answer, without_answer)
 
     def answered(self, scores: Tensor, batch: QuestionBatch) -> list[Answered]:
         """The likeliest answer to each question of a batch, over all windows of its context."""
