@@ -194,23 +194,12 @@ class QuestionAnswering(Task):
         ahead = words - words[:, None]
         may_be = (ahead >= 0) & (ahead < self.max_answer)
         best, place = pairs.masked_fill(~may_be, -torch.inf).flatten(1).max(dim=1)
-        none = (logs[:, 0, 0] + logs[:, 1, 0]).tolist()
-        found: dict[int, Answered] = {}
-        for example, start, share, span, nothing in zip(
-            batch.examples.tolist(),
-            batch.words_from.tolist(),
-            best.tolist(),
-            place.tolist(),
-            none,
-            strict=True,
-        ):
-            begin, end = divmod(span, first.shape[1])
-            own = Answered(example, start + begin, start + end, share, nothing)
-            other = found.get(example, own)
-            likelier = own if own.log_share > other.log_share else other
-            least = min(own.log_none, other.log_none)
-            found[example] = likelier._replace(log_none=least)
-        return list(found.values())
+        begin = batch.words_from + (place // first.shape[1]).cpu()
+        end = batch.words_from + (place % first.shape[1]).cpu()
+        none = logs[:, 0, 0] + logs[:, 1, 0]
+        columns = batch.examples, begin, end, best, none
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return likeliest(Answered(*row) for row in rows)
 
     def is_given(self, answer: Answered) -> bool:
         """Whether an answer is likelier than none, by task.no_answer_margin."""
@@ -243,6 +232,16 @@ class QuestionAnswering(Task):
             said = self.text(answer, store, kept) or "no answer"
             rows.append(f"{question}\n  {said}; right: {' | '.join(right) or 'no answer'}")
         return Sample("\n\n".join(rows), {})
+
+
+def likeliest(windows: Iterable[Answered]) -> list[Answered]:
+    """Of each question the likeliest of what was found in windows of its context."""
+    found: dict[int, Answered] = {}
+    for own in windows:
+        other = found.get(own.example, own)
+        best = own if own.log_share > other.log_share else other
+        found[own.example] = best._replace(log_none=min(own.log_none, other.log_none))
+    return list(found.values())
 
 
 def mostly_han(answers: list[str]) -> bool:
