@@ -85,15 +85,16 @@ def lack_memory(moment: str, most_rows: int) -> None:
 def write_rows(file: str) -> None:
     """Append what each step of this rank reads to a file: epoch, step, and the rows' numbers.
 
-    A row of text is named by its first token's place, a pair or a chunk by its number.
+    A row of text is named by its first token's place, a pair, a chunk or a window by its number.
     """
-    from lmexp import loaders, pair_data, segment_data, sentence_data
+    from lmexp import labelled_data, loaders, pair_data, segment_data, sentence_data
 
     for module, steps in (
         (loaders, loaders.TrainSteps),
         (pair_data, pair_data.PairSteps),
         (segment_data, segment_data.SegmentSteps),
         (sentence_data, sentence_data.SentenceSteps),
+        (labelled_data, labelled_data.LabelledSteps),
     ):
         _write_rows_of(module, steps, file)
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from kinds import KINDS, overrides
+from kinds import KINDS, overrides, write_questions
 
 EXAMPLES = (1, 2, 5, 7, 101)
 RANKS = (1, 2, 3, 4)
@@ -16,6 +16,11 @@ def few(kind: str, folder: Path, text: Path, count: int) -> list[str]:
     if "translation" in kind:
         sizes = [f"data.corpus.{split}_size={count}" for split in ("val", "test")]
         return [*settings, *sizes, "eval.metrics=[bleu,chrf,rouge]", "eval.batch_size=3"]
+    if kind.endswith("question_answering"):
+        for seed, split in enumerate(("val", "test"), start=7):
+            file = write_questions(folder.with_suffix(f".{split}"), count, seed)
+            settings.append(f"data.{split}={file}")
+        return [*settings, "eval.batch_size=3"]
     lines = [line for line in text.read_text().splitlines() if len(line) > 9]
     for split, first in (("val", 0), ("test", 3)):
         few_lines = (lines * 9)[first : first + count]
@@ -56,7 +61,8 @@ def alone(server, text, tmp_path_factory):
 def check(server, text, alone, folder: Path, kind: str, count: int, ranks: int, faults=()) -> None:
     expected = alone(kind, count)
     found = scored(server, text, folder / "several", kind, count, ranks, faults)
-    assert {"val/perplexity", "test/perplexity"} < expected.keys()
+    names = ["exact_match", "f1"] if kind.endswith("question_answering") else ["perplexity"]
+    assert {f"{split}/{name}" for split in ("val", "test") for name in names} < expected.keys()
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         close = pytest.approx(value, rel=1e-12) if isinstance(value, float) else value

@@ -32,6 +32,7 @@ DATA = {
     "lmexp.tasks.causal_lm:CausalLM": "lmexp.data:TextDataModule",
     "lmexp.tasks.text_to_text:TextToText": "lmexp.pair_data:PairDataModule",
     "lmexp.tasks.masked_lm:MaskedLM": "lmexp.segment_data:SegmentDataModule",
+    "lmexp.tasks.question_answering:QuestionAnswering": "lmexp.question_data:QuestionDataModule",
     "lmexp.tasks.vae_lm:VaeLM": "lmexp.sentence_data:SentenceDataModule",
 }
 UNSAVED = ("building data", "before the fit")
