@@ -67,6 +67,9 @@ def check(server, text, alone, folder: Path, kind: str, count: int, ranks: int, 
     for name, value in expected.items():
         close = pytest.approx(value, rel=1e-12) if isinstance(value, float) else value
         assert found[name] == close, name
+    if kind.endswith("question_answering") and count == max(EXAMPLES):
+        assert {"test/f1_with_answer", "val/f1_without_answer"} < expected.keys()
+        assert expected["test/f1"] > 0
     if "translation" in kind:
         assert {"test/bleu", "test/rougeL", "val/rougeL"} <= expected.keys()
         assert expected["test/chrf"] > 0 or count < max(EXAMPLES)  # which are no words yet
