@@ -1,11 +1,18 @@
-"""Batches of tags and of labels, column by column."""
+"""Batches of tags, of labels and of questions, column by column."""
 
 import numpy as np
 import pytest
 import torch
 
 from lmexp.batch import IGNORE
-from lmexp.collate_labels import LabelRow, TagRow, collate_labels, collate_tags
+from lmexp.collate_labels import (
+    LabelRow,
+    QuestionRow,
+    TagRow,
+    collate_labels,
+    collate_questions,
+    collate_tags,
+)
 from lmexp.tokenizers import BOS_ID as BOS
 from lmexp.tokenizers import EOS_ID as EOS
 from lmexp.tokenizers import PAD_ID as PAD
@@ -104,4 +111,41 @@ def test_of_no_text_there_is_a_batch_that_predicts_nothing(num_labels, expected)
 
     assert batch.labels.tolist() == expected
     assert batch.segment_ids.tolist() == [[0]]
+    assert batch.attention_mask.tolist() == [[True]]
+
+
+ASKED = QuestionRow(
+    example=4,
+    question=np.array([31, 32]),
+    ids=np.array([11, 12, 13, 14, 15, 16]),
+    word_lengths=np.array([2, 1, 3], dtype=np.uint16),
+    word_from=5,
+    answer=(1, 2),
+)
+ABSENT = QuestionRow(7, np.array([41]), np.array([21]), np.array([1], dtype=np.uint16), 0, None)
+
+
+def test_an_answer_is_the_places_of_its_words_and_place_0_is_none():
+    batch = collate_questions([ASKED, ABSENT])
+
+    assert batch.input_ids.tolist() == [
+        [BOS, 31, 32, EOS, 11, 12, 13, 14, 15, 16, EOS],
+        [BOS, 41, EOS, 21, EOS] + [PAD] * 6,
+    ]
+    assert batch.attention_mask.equal(batch.input_ids != PAD)
+    assert batch.segment_ids.tolist() == [[0] * 4 + [1] * 7, [0, 0, 0, 1, 1] + [0] * 6]
+    assert batch.places.tolist() == [[0, 4, 6, 7], [0, 3, 0, 0]]
+    assert batch.is_place.tolist() == [[True] * 4, [True, True, False, False]]
+    assert batch.answers.tolist() == [[2, 3], [0, 0]]
+    assert batch.examples.tolist() == [4, 7]
+    assert batch.words_from.tolist() == [5, 0]
+    assert {part.dtype for part in batch} == {torch.int64, torch.bool}
+
+
+def test_of_no_question_there_is_a_batch_that_predicts_nothing():
+    batch = collate_questions([])
+
+    assert batch.answers.tolist() == [[IGNORE, IGNORE]]
+    assert batch.is_place.tolist() == [[True]]
+    assert batch.places.tolist() == batch.segment_ids.tolist() == [[0]]
     assert batch.attention_mask.tolist() == [[True]]

@@ -4,10 +4,12 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lmexp import placement
+from lmexp.errors import say, standard_input
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Runs `answer`; returns the exit status."""
+    check_questions(args.question)
     context = read_context(args.context)
-    if blank := [question for question in args.question if not question.strip()]:
-        raise ValueError(f"--question {blank[0]!r} asks nothing: write a question")
     from lmexp.evaluate_labels import labelled_data
     from lmexp.loading import check_kind, load
 
@@ -33,8 +34,24 @@ def main(args: argparse.Namespace) -> int:
     data = labelled_data(loaded, args.allow_targets)
     with placement.place(loaded.task, args.device, args.precision):
         for record in answers(loaded.task, data, context, args.question):
-            print(json.dumps(record, ensure_ascii=False), flush=True)
+            sys.stdout.buffer.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+            sys.stdout.buffer.flush()
     return 0
+
+
+def check_questions(questions: Sequence[str]) -> None:
+    """Refuse what asks nothing.
+
+    Raises:
+        ValueError: a question is blank, or not UTF-8.
+    """
+    for question in questions:
+        if not question.strip():
+            raise ValueError(f"--question {question!r} asks nothing: write a question")
+        try:
+            question.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"--question {question!r} is not UTF-8: write it so") from None
 
 
 def read_context(path: Path) -> str:
@@ -46,7 +63,7 @@ def read_context(path: Path) -> str:
     """
     if str(path) != "-" and not path.is_file():
         raise FileNotFoundError(f"--context {path}: no such file")
-    raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    raw = standard_input().buffer.read() if str(path) == "-" else path.read_bytes()
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
@@ -58,7 +75,9 @@ def read_context(path: Path) -> str:
     return text
 
 
-def answers(task: Any, data: Any, context: str, questions: list[str]) -> list[dict[str, Any]]:
+def answers(
+    task: Any, data: Any, context: str, questions: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     """For each question the answer, its place in the context and its probability.
 
     Args:
@@ -70,20 +89,23 @@ def answers(task: Any, data: Any, context: str, questions: list[str]) -> list[di
     import torch
 
     from lmexp.batch import move
+    from lmexp.tasks.question_answering import likeliest
 
-    records = []
-    asked = zip(questions, data.batches_of(context, questions), strict=True)
-    for question, (batch, begins, ends) in asked:
+    for number, question in enumerate(questions):
+        asked = data.asked(context, question)
+        for reason, count in asked.changed.items():
+            if number == 0 or reason.startswith("questions"):  # of the context it is said once
+                say(f"{question!r}: {count:,} {reason}")
+        found = []
         with torch.no_grad():
-            (found,) = task.answered(task.network(move(batch, task.device)), batch)
-        start, end = begins[found.first], ends[found.last]
-        is_given = task.is_given(found)
-        records.append(
-            {
-                "question": question,
-                "answer": context[start:end] if is_given else "",
-                "start": start if is_given else None,
-                "confidence": round(math.exp(found.log_share), 4),
-            }
-        )
-    return records
+            for batch in asked.batches:
+                found += task.answered(task.network(move(batch, task.device)), batch)
+        (best,) = likeliest(found)
+        start, end = asked.begins[best.first], asked.ends[best.last]
+        is_given = task.is_given(best)
+        yield {
+            "question": question,
+            "answer": context[start:end] if is_given else "",
+            "start": start if is_given else None,
+            "confidence": round(math.exp(best.log_share if is_given else best.log_none), 4),
+        }

@@ -6,13 +6,17 @@ what lmexp.load would evaluate: of a run with task.ema_decay the moving averages
 """
 
 import argparse
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmexp import checkpoint as checkpoints
 from lmexp.errors import say
+from lmexp.report import use_of
 from lmexp.run_folders import newest_run
+from lmexp.sections import text_kind
+from lmexp.signatures import find, is_allowed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,12 +59,17 @@ def main(args: argparse.Namespace) -> int:
     checkpoints.save(averaged, out)
     steps = averaged["averaged"]
     print(f"averaged steps {', '.join(map(str, steps))}: {source}\n{out}\nnext:")
-    print(f"  python -m lmexp evaluate {out}")
-    if averaged["tokenizer"]["class"] == "PairTokenizer":
-        print(f"  python -m lmexp translate {out} < input.txt > output.txt")
-    else:
-        print(f'  python -m lmexp generate {out} --prompt "…"')
+    for command in (f"evaluate {shlex.quote(str(out))}", *_use(averaged["recipe"], out)):
+        print(f"  python -m lmexp {command}")
     return 0
+
+
+def _use(recipe: Mapping[str, Any], out: Path) -> list[str]:
+    """The command for what the model has learnt; none of a task of the user's own."""
+    task, packages = recipe["task"]["_target_"], ("lmexp",)
+    if not is_allowed(task, packages):
+        return []
+    return [use_of(text_kind(find(task, packages)), shlex.quote(str(out)))]
 
 
 def _named(args: argparse.Namespace) -> tuple[Iterable[tuple[Path, Checkpoint]], Path]:

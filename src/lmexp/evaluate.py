@@ -19,6 +19,7 @@ from lmexp.output_files import check_apart, check_output
 from lmexp.translate import SEARCH, add_search_arguments
 
 UNITS = {"loss": " nats per token", "bytes": " of UTF-8, cleaned", "unk": " unknown tokens"}
+LOSSES = {"texts": " nats per text", "questions": " nats per window"}  # by what is counted
 WRITTEN = ("json", "outputs", "by_length", "confusion")
 PICTURES = ("--by-length", "--confusion")
 COUNTS = (
@@ -208,9 +209,9 @@ def _show(found: Evaluated) -> None:
     for key, value in found.figures.items():
         number = value if isinstance(value, str) else f"{value:.4f}"
         text = f"{value:,.0f}" if key in COUNTS else number
-        unit = (
-            " nats per text" if key == "loss" and "texts" in found.figures else UNITS.get(key, "")
-        )
+        unit = UNITS.get(key, "")
+        if key == "loss":
+            unit = next((text for of, text in LOSSES.items() if of in found.figures), unit)
         table.add_row(f"{found.name}/{key}", text + unit)
     table.add_section()
     for key, value in found.signature.items():

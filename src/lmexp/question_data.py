@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt
 
 from lmexp.batch import QuestionBatch
 from lmexp.collate_labels import collate_questions
+from lmexp.corpora.piece import Question
 from lmexp.labelled_data import LabelledDataModule
 from lmexp.preparation import Split
 from lmexp.question_form import ENDS, QuestionForm, QuestionReader, question_row
@@ -30,6 +31,15 @@ class EvalQuestions:
 
     batch_size: Annotated[int, Gt(0)]
     sample_questions: Annotated[int, Ge(0)]
+
+
+class Asked(NamedTuple):
+    """A question about a context."""
+
+    batches: list[QuestionBatch]  # of the windows of the context, in order
+    begins: list[int]  # characters before each word of the context
+    ends: list[int]  # and after its last one
+    changed: dict[str, int]  # what is cut, by reason
 
 
 class QuestionDataModule(LabelledDataModule):
@@ -86,6 +96,27 @@ class QuestionDataModule(LabelledDataModule):
         """See QuestionForm."""
         return QuestionForm(self.max_length, self.max_question)
 
+    def prepare(
+        self,
+        *,
+        fit: bool = True,
+        splits: Sequence[Split] = ("train", "val", "test"),
+        data_hash: str | None = None,
+        announce: Callable[[str], None] | None = None,
+    ) -> None:
+        """See LabelledDataModule.
+
+        Raises:
+            ValueError: no question of the training split has an answer, besides.
+        """
+        super().prepare(fit=fit, splits=splits, data_hash=data_hash, announce=announce)
+        if "train" in splits and not len(self.store("train").columns["answer"].values):
+            raise ValueError(
+                f"none of the {self.store('train').num_examples:,} questions of the training split "
+                f"of {self.corpus.source} has an answer, and there is nothing to learn: give it "
+                "questions that their context answers"
+            )
+
     def make_reader(self, store: RaggedStore, *, is_training: bool) -> QuestionReader:
         """Windows of at most max_length tokens."""
         return QuestionReader(store, self.max_length)
@@ -96,30 +127,26 @@ class QuestionDataModule(LabelledDataModule):
         own = np.arange(min(count, self.store(split).num_examples))
         return reader.batch(reader.rows_of(own))  # type: ignore[no-any-return]
 
-    def batches_of(
-        self, context: str, questions: Sequence[str]
-    ) -> Iterator[tuple[QuestionBatch, list[int], list[int]]]:
-        """A batch for each question about a context, and where the context's words begin and end.
+    def asked(self, context: str, question: str) -> Asked:
+        """A question as a model reads it, in batches of evaluation.batch_size windows.
 
         Raises:
             ValueError: the context has no word.
         """
-        for number, question in enumerate(questions):
-            example = Asked(str(number), question, context, ())
-            row = self.form.encoded(example, self.tokenizer.text, lambda _: 0, Counter())
-            if row is None:
-                raise ValueError("the context has no word: give it some text")
-            columns = {name: np.asarray(column) for name, column in row.columns.items()}
-            room = self.max_length - ENDS - len(columns["question"])
-            cut = windows(columns["word_lengths"].tolist(), room)
-            batch = collate_questions([question_row(0, columns, *span[:2]) for span in cut])
-            yield batch, columns["begins"].tolist(), columns["ends"].tolist()
-
-
-class Asked(NamedTuple):
-    """A question without a right answer."""
-
-    id: str
-    question: str
-    context: str
-    answers: tuple[Any, ...]
+        changed = Counter[str]()
+        example = Question("", question, context, ())
+        row = self.form.encoded(example, self.tokenizer.text, lambda _: 0, changed)
+        if row is None:
+            raise ValueError("the context has no word: give it some text")
+        columns = {name: np.asarray(column) for name, column in row.columns.items()}
+        room = self.max_length - ENDS - len(columns["question"])
+        cut = windows(columns["word_lengths"].tolist(), room)
+        rows = [question_row(0, columns, *span[:2]) for span in cut]
+        size = self.evaluation.batch_size
+        parts = [rows[first : first + size] for first in range(0, len(rows), size)]
+        return Asked(
+            [collate_questions(part) for part in parts],
+            columns["begins"].tolist(),
+            columns["ends"].tolist(),
+            {reason: count for reason, count in changed.items() if count},
+        )

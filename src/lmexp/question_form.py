@@ -2,7 +2,9 @@
 
 A context is cut into words, each Han character and each mark being one, and an answer is the words
 from one to another. What is said of a word is said at its first token, so that it does not matter
-how a tokenizer cuts. A context of more tokens than a model reads is cut into windows that overlap.
+how a tokenizer cuts. A context of more tokens than a model reads is cut into windows that overlap
+by a quarter: an answer of no more tokens than that is in one of them as a whole. A longer one may
+be in none; then every window is learnt as one without an answer, and the question is counted.
 """
 
 import dataclasses
@@ -23,6 +25,7 @@ from lmexp.tag_form import windows
 from lmexp.tokenizers import UNK_ID
 
 ENDS = 3  # reserved ids: before the question, after it, after the context
+IN_NO_WINDOW = "answers longer than windows overlap, trained as absent"
 _HAN = r"\u2e80-\u2fd5\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORDS = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+|\S")
 
@@ -86,17 +89,24 @@ class QuestionForm:
             changed["questions about a context without a word"] += 1
             return None
         longest = self.max_length - ENDS - self.max_question
-        tokens = [ids[:longest] for ids in encode_spans(tokenizer, example.context, found)]
+        whole = encode_spans(tokenizer, example.context, found)
+        changed[f"words cut at {longest} tokens"] += sum(len(ids) > longest for ids in whole)
+        tokens = [ids[:longest] for ids in whole]
+        question, lengths = question[: self.max_question], [len(ids) for ids in tokens]
         answer: list[int] = []
         if example.answers:
             first = example.answers[0]
             answer = list(covered(found, first.start, first.start + len(first.text)))
-            whole = example.context[found[answer[0]].start : found[answer[1]].end]
-            changed["answers that begin or end within a word"] += whole != first.text.strip()
+            text = example.context[found[answer[0]].start : found[answer[1]].end]
+            changed["answers that begin or end within a word"] += text != first.text.strip()
+            room = self.max_length - ENDS - len(question)
+            changed[IN_NO_WINDOW] += not any(
+                begin <= answer[0] and answer[1] < end for begin, end, *_ in windows(lengths, room)
+            )
         columns: dict[str, Any] = {
-            "question": question[: self.max_question],
+            "question": question,
             "ids": np.concatenate(tokens),
-            "word_lengths": [len(ids) for ids in tokens],
+            "word_lengths": lengths,
             "begins": [word.start for word in found],
             "ends": [word.end for word in found],
             "answer": answer,

@@ -200,7 +200,21 @@ def next_commands(summary: Mapping[str, Any], folder: Path) -> list[str]:
     run = shlex.quote(str(folder))
     if summary.get("status") != "finished":
         return [f"python train.py resume={run}", f"python -m lmexp show {run}"]
-    use = {
+    use = use_of(str(summary.get("text_kind")), run)
+    commands = [f"evaluate {run}", use, f"show {run}"]
+    if summary.get("text_kind") == "sentences":
+        commands.insert(2, f'interpolate {run} "one sentence" "another one"')
+    return [f"python -m lmexp {command}" for command in commands]
+
+
+def use_of(text_kind: str, run: str) -> str:
+    """The command that does with a model what it has learnt.
+
+    Args:
+        text_kind: of its task.
+        run: its folder or checkpoint, as a shell reads it.
+    """
+    return {
         "segments": f'fill {run} "The [MASK] statement"',
         "sentences": f"sample {run}",
         "pairs": f"translate {run} < input.txt",
@@ -208,8 +222,4 @@ def next_commands(summary: Mapping[str, Any], folder: Path) -> list[str]:
         "questions": f'answer {run} --context page.txt --question "Who wrote it?"',
         "matches": f"match {run} --candidates texts.txt < queries.txt",
         "labels": f'label {run} --text "A text of yours."',
-    }.get(str(summary.get("text_kind")), f'generate {run} --prompt "The"')
-    commands = [f"evaluate {run}", use, f"show {run}"]
-    if summary.get("text_kind") == "sentences":
-        commands.insert(2, f'interpolate {run} "one sentence" "another one"')
-    return [f"python -m lmexp {command}" for command in commands]
+    }.get(text_kind, f'generate {run} --prompt "The"')

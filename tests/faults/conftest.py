@@ -104,7 +104,7 @@ class Server:
         assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.stdout.close()
-        self._process.wait(10)
+        self._process.wait(PATIENCE)  # a busy machine takes a while to end it
 
 
 @pytest.fixture(scope="session")

@@ -95,6 +95,7 @@ def write_rows(file: str) -> None:
         (segment_data, segment_data.SegmentSteps),
         (labelled_data, labelled_data.LabelledSteps),
         (sentence_data, sentence_data.SentenceSteps),
+        (labelled_data, labelled_data.LabelledSteps),
     ):
         _write_rows_of(module, steps, file)
 

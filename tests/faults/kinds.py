@@ -1,10 +1,12 @@
 """Small runs of every task, with all that has a state; a task added later adds its line."""
 
+import json
 import random
 from pathlib import Path
 from typing import NamedTuple
 
 EPOCH = 13  # steps
+QUESTIONS_OF = {"train": 116, "val": 20, "test": 20}  # EPOCH steps of windows
 MICRO_BATCHES = 4
 TRANSFORMER = ("model.num_heads=2", "model.num_kv_heads=2", "model.d_ff=32")
 TEXT = ("data=text", "data.corpus.document=line", "data.max_length=32", "tokenizer=byte")
@@ -29,6 +31,11 @@ TAGS = (
     *("task.crf=true", "task.spelling_size=4", "eval.sample_sentences=3"),
 )
 SEGMENTS = [part for part in TEXT if not part.startswith("task.")]
+QUESTIONS = (
+    *("data=questions", "data.max_length=48", "data.max_question=12", "tokenizer=byte"),
+    *("data.batch_size=16", "eval.batch_size=4", "eval.sample_questions=4"),
+    *("task.no_answer_margin=0.0", "task.max_answer=3"),
+)
 CAUSAL_LM, TEXT_TO_TEXT = "lmexp.tasks.causal_lm:CausalLM", "lmexp.tasks.text_to_text:TextToText"
 KINDS = {
     "lstm": Kind(CAUSAL_LM, ("model=lstm", *TEXT, "data.batch_size=8")),
@@ -51,9 +58,16 @@ KINDS = {
             "eval.sample_sentences=1",
         ),
     ),
+    "question_answering": Kind(
+        "lmexp.tasks.question_answering:QuestionAnswering",
+        ("model=transformer", *TRANSFORMER, *QUESTIONS),
+    ),
     "translation lstm": Kind(TEXT_TO_TEXT, ("model=lstm", *PAIRS)),
     "translation transformer": Kind(TEXT_TO_TEXT, ("model=transformer", *TRANSFORMER, *PAIRS)),
 }
+
+
+WORDS = ["the", "import", "statement", "binds", "a", "name", "in", "scope"]
 
 
 def write_text(folder: Path) -> Path:
@@ -62,13 +76,12 @@ def write_text(folder: Path) -> Path:
     Each line is a document, whose first byte nobody predicts: so micro-batches have few or many
     labels, and whoever takes means of them learns something else.
     """
-    words = ["the", "import", "statement", "binds", "a", "name", "in", "scope"]
     generator = random.Random(0)
     lines: list[str] = []
     while sum(len(line) + 2 for line in lines) < 3600:  # bytes, beginning and end
         if generator.random() < 0.2:
             lines += ["a"] * generator.randint(5, 20)
-        lines.append(" ".join(generator.choices(words, k=generator.randint(4, 12))))
+        lines.append(" ".join(generator.choices(WORDS, k=generator.randint(4, 12))))
     file = folder / "text.txt"
     file.write_text("\n".join(lines) + "\n")
     write_tags(file.with_suffix(".tags"), generator)
@@ -99,6 +112,31 @@ def tagged(size: int, generator: random.Random) -> str:
     return "".join(lines)
 
 
+def write_questions(file: Path, count: int, seed: int) -> Path:
+    """Questions about contexts of one to three windows; one in four is without an answer."""
+    generator = random.Random(seed)
+    articles = []
+    for number in range(count):
+        words = generator.choices(WORDS, k=generator.randint(3, 14))
+        place = generator.randrange(len(words))
+        answers = [{"text": words[place], "answer_start": len(" ".join(["", *words[:place]]))}]
+        qa = {"id": str(number), "question": f"what {place}?"}
+        qa["answers"] = answers if generator.random() < 0.75 else []
+        paragraph = {"context": " ".join(words), "qas": [qa]}
+        articles.append({"title": str(number), "paragraphs": [paragraph]})
+    file.write_text(json.dumps({"data": articles}))
+    return file
+
+
+def questions_beside(text: Path) -> list[str]:
+    """Settings of questions, in files that are written where a text is."""
+    files = {split: text.with_name(f"{split}.json") for split in ("train", "val", "test")}
+    for seed, (split, file) in enumerate(files.items()):
+        if not file.exists():
+            write_questions(file, QUESTIONS_OF[split], seed)
+    return [f"data.{split}={file}" for split, file in files.items()]
+
+
 def overrides(kind: str, folder: Path, text: Path, *, ranks: int = 1, steps: int = 30) -> list[str]:
     """A run of a kind in a folder, on a text if it reads one."""
     own = KINDS[kind].overrides
@@ -107,6 +145,8 @@ def overrides(kind: str, folder: Path, text: Path, *, ranks: int = 1, steps: int
         held_out = text.with_suffix(".held-out.tags")
         reads = [f"data.train={text.with_suffix('.tags')}", f"data.val={held_out}"]
         reads.append(f"data.test={held_out}")
+    if "data=questions" in own:
+        reads = questions_beside(text)
     return [
         *own,
         *reads,

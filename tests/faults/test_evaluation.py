@@ -5,10 +5,11 @@ import random
 from pathlib import Path
 
 import pytest
-from kinds import KINDS, overrides, tagged
+from kinds import KINDS, overrides, tagged, write_questions
 
 EXAMPLES = (1, 2, 5, 7, 101)
 RANKS = (1, 2, 3, 4)
+NAMES = {"token_labels": ("entity_f1",), "question_answering": ("exact_match", "f1")}
 
 
 def few(kind: str, folder: Path, text: Path, count: int) -> list[str]:
@@ -22,6 +23,11 @@ def few(kind: str, folder: Path, text: Path, count: int) -> list[str]:
             sentences = [tagged(5 + n % 12, random.Random(n)) for n in range(count)]
             folder.with_suffix(f".{split}.tags").write_text("\n".join(sentences))
             settings.append(f"data.{split}={folder.with_suffix(f'.{split}.tags')}")
+        return [*settings, "eval.batch_size=3"]
+    if kind.endswith("question_answering"):
+        for seed, split in enumerate(("val", "test"), start=7):
+            file = write_questions(folder.with_suffix(f".{split}"), count, seed)
+            settings.append(f"data.{split}={file}")
         return [*settings, "eval.batch_size=3"]
     lines = [line for line in text.read_text().splitlines() if len(line) > 9]
     for split, first in (("val", 0), ("test", 3)):
@@ -63,12 +69,15 @@ def alone(server, text, tmp_path_factory):
 def check(server, text, alone, folder: Path, kind: str, count: int, ranks: int, faults=()) -> None:
     expected = alone(kind, count)
     found = scored(server, text, folder / "several", kind, count, ranks, faults)
-    name = "entity_f1" if kind == "token_labels" else "perplexity"
-    assert {f"val/{name}", f"test/{name}"} < expected.keys()
+    names = NAMES.get(kind, ("perplexity",))
+    assert {f"{split}/{name}" for split in ("val", "test") for name in names} < expected.keys()
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         close = pytest.approx(value, rel=1e-12) if isinstance(value, float) else value
         assert found[name] == close, name
+    if kind.endswith("question_answering") and count == max(EXAMPLES):
+        assert {"test/f1_with_answer", "val/f1_without_answer"} < expected.keys()
+        assert expected["test/f1"] > 0
     if "translation" in kind:
         assert {"test/bleu", "test/rougeL", "val/rougeL"} <= expected.keys()
         assert expected["test/chrf"] > 0 or count < max(EXAMPLES)  # which are no words yet

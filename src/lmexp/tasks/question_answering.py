@@ -39,16 +39,17 @@ class AnswerReport(NamedTuple):
     """What is to be known of how well questions were answered."""
 
     loss: float  # nats a window, of the beginning and the end of an answer on average
-    scores: AnswerScores
+    with_answer: AnswerScores  # of questions that their context answers
+    without_answer: AnswerScores
 
     def figures(self) -> dict[str, float]:
-        """Exact match and F1, in [0, 1]."""
-        return {
-            "loss": self.loss,
-            "exact_match": self.scores.exact_match,
-            "f1": self.scores.mean_f1,
-            "questions": float(self.scores.questions),
-        }
+        """Exact match and F1, in [0, 1]; F1 of both kinds of questions, where there are both."""
+        scores = self.with_answer.plus(self.without_answer)
+        figures = {"loss": self.loss, "exact_match": scores.exact_match, "f1": scores.mean_f1}
+        if self.with_answer.questions and self.without_answer.questions:
+            figures["f1_with_answer"] = self.with_answer.mean_f1
+            figures["f1_without_answer"] = self.without_answer.mean_f1
+        return figures | {"questions": float(scores.questions)}
 
 
 class QuestionNetwork(nn.Module):
@@ -64,9 +65,8 @@ class QuestionNetwork(nn.Module):
         d_model: int = encoder.d_model
         self.encoder = encoder
         self.dropout = Dropout(dropout)
-        self.head = nn.Linear(d_model, 2)
+        self.head = nn.Linear(d_model, 2, bias=False)  # one would add the same to every place
         nn.init.normal_(self.head.weight, std=0.02 * math.sqrt(768 / d_model))
-        nn.init.zeros_(self.head.bias)
 
     @property
     def max_length(self) -> int | None:
@@ -170,16 +170,18 @@ class QuestionAnswering(Task):
         by_character = self.by_character
         if by_character is None:
             by_character = mostly_han([text for *_, answers in kept for text in answers])
-        mine = AnswerScores()
+        mine = {True: AnswerScores(), False: AnswerScores()}
         for answer in self._validation:
             given = self.text(answer, store, kept)
             right = kept[answer.example][3]
-            mine = mine.plus(score_answer(given, right, by_character=by_character))
-        total = AnswerScores()
+            own = score_answer(given, right, by_character=by_character)
+            mine[bool(right)] = mine[bool(right)].plus(own)
+        with_answer, without_answer = AnswerScores(), AnswerScores()
         for scores in ranks.gathered(mine):
-            total = total.plus(scores)
+            with_answer = with_answer.plus(scores[True])
+            without_answer = without_answer.plus(scores[False])
         nll, windows = ranks.total(self._nll_sum, self._windows)
-        return AnswerReport(nll / max(windows, 1), total)
+        return AnswerReport(nll / max(windows, 1), with_answer, without_answer)
 
     def answered(self, scores: Tensor, batch: QuestionBatch) -> list[Answered]:
         """The likeliest answer to each question of a batch, over all windows of its context."""
@@ -192,23 +194,12 @@ class QuestionAnswering(Task):
         ahead = words - words[:, None]
         may_be = (ahead >= 0) & (ahead < self.max_answer)
         best, place = pairs.masked_fill(~may_be, -torch.inf).flatten(1).max(dim=1)
-        none = (logs[:, 0, 0] + logs[:, 1, 0]).tolist()
-        found: dict[int, Answered] = {}
-        for example, start, share, span, nothing in zip(
-            batch.examples.tolist(),
-            batch.words_from.tolist(),
-            best.tolist(),
-            place.tolist(),
-            none,
-            strict=True,
-        ):
-            begin, end = divmod(span, first.shape[1])
-            own = Answered(example, start + begin, start + end, share, nothing)
-            other = found.get(example, own)
-            likelier = own if own.log_share > other.log_share else other
-            least = min(own.log_none, other.log_none)
-            found[example] = likelier._replace(log_none=least)
-        return list(found.values())
+        begin = batch.words_from + (place // first.shape[1]).cpu()
+        end = batch.words_from + (place % first.shape[1]).cpu()
+        none = logs[:, 0, 0] + logs[:, 1, 0]
+        columns = batch.examples, begin, end, best, none
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return likeliest(Answered(*row) for row in rows)
 
     def is_given(self, answer: Answered) -> bool:
         """Whether an answer is likelier than none, by task.no_answer_margin."""
@@ -241,6 +232,16 @@ class QuestionAnswering(Task):
             said = self.text(answer, store, kept) or "no answer"
             rows.append(f"{question}\n  {said}; right: {' | '.join(right) or 'no answer'}")
         return Sample("\n\n".join(rows), {})
+
+
+def likeliest(windows: Iterable[Answered]) -> list[Answered]:
+    """Of each question the likeliest of what was found in windows of its context."""
+    found: dict[int, Answered] = {}
+    for own in windows:
+        other = found.get(own.example, own)
+        best = own if own.log_share > other.log_share else other
+        found[own.example] = best._replace(log_none=min(own.log_none, other.log_none))
+    return list(found.values())
 
 
 def mostly_han(answers: list[str]) -> bool:
