@@ -4,7 +4,7 @@ Both train the same sequences with the same number of rows a step, and real toke
 padding not. What train.py measures is a stretch of its plan. The Trainer is given the rows of that
 stretch four times over, since it groups by length among a quarter of what it is given; it measures
 as many of its steps as the stretch has, one such quarter, or where it pads to the maximum a fifth
-of them.
+of them. Targets are judged in whatever precision train.py runs, and those of length groups in both.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from _measure import (
     OURS,
     SETTINGS,
     Target,
-    add_precision,
     execute,
+    multiplies_bf16,
     print_table,
+    program,
     take_turns,
     threads_here,
     train,
-    why_not_bf16,
 )
 from _programs import DEVICE
 from numpy.typing import NDArray
@@ -42,9 +42,9 @@ ROWS = 32  # of a step
 WARMUP, THEIR_WARMUP = 10, 3  # steps
 COPIES = 4
 PARTS_LEFT_OUT = 5  # of the slow ones' steps one in so many is measured
-PADDED, GROUPS = "Trainer, padded to {}, float32", "Trainer, length groups, bf16"
-RANDOM = "Trainer, random batches, float32"
-RATIOS = {PADDED: 5.0, GROUPS: 1.25}  # at least
+PADDED, RANDOM = "Trainer, padded to {}, float32", "Trainer, random batches, float32"
+GROUPS = {name: f"Trainer, length groups, {name}" for name in ("float32", "bf16")}
+RATIOS = {PADDED: 5.0, **dict.fromkeys(GROUPS.values(), 1.25)}  # at least
 MOST_DIFFERENCE = 1e-3  # of both losses of a batch, of theirs
 MORE_LOSS = 0.05  # nats: of ours on held-out text over theirs, at most: two seeds differ by less
 
@@ -74,8 +74,23 @@ def arguments(about: str) -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=50, help="measured, a multiple of ten")
     parser.add_argument("--loss-steps", type=int, default=200, help="before losses are compared")
     parser.add_argument("--threads", type=int, default=threads_here())
-    add_precision(parser, DEVICE)
+    parser.add_argument(
+        "--precision",
+        choices=tuple(GROUPS),
+        help="of train.py (default: of the two the one whose products are faster here)",
+    )
     return parser
+
+
+def given(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options, with a precision: some CPUs have bfloat16, and multiply float32 faster."""
+    args = parser.parse_args()
+    if args.precision is None:
+        there = tuple(GROUPS) if multiplies_bf16(DEVICE) else ("float32",)
+        args.precision = max(
+            there, key=lambda name: program("ceiling", args.threads, precision=name)
+        )
+    return args
 
 
 def precise(precision: str) -> str:
@@ -86,20 +101,15 @@ def precise(precision: str) -> str:
 def compare(case: Case, args: argparse.Namespace, folder: Path) -> int:
     """Losses, then speeds; 1 where a target is missed, else 0."""
     status, notes = same_loss(case, args.precision)
-    first = {name: own.clone() for name, own in case.task.network.state_dict().items()}
     speeds = take_turns(contenders(case, args, folder), args.rounds)
     after, more = loss_after(case, args, folder)
-    case.task.network.load_state_dict(first)
     full = case.options["max_length"]
     targets = [Target(name.format(full), ratio) for name, ratio in RATIOS.items()]
-    unmeasured = {}
-    if args.precision != "bf16":
-        unmeasured = dict.fromkeys((target.program for target in targets), why_not_bf16(DEVICE))
     title = (
         f"{case.name}: {ROWS} sequences a step, train.py in {args.precision}, real tokens, "
         f"{DEVICE}, {args.threads} threads"
     )
-    missed = print_table(title, speeds, targets, [*notes, more], unmeasured=unmeasured)
+    missed = print_table(title, speeds, targets, [*notes, more])
     return max(status, after, missed)
 
 
@@ -121,8 +131,10 @@ def contenders(
         PADDED.format(case.options["max_length"]): lambda: theirs(padded=True, steps=few),
         RANDOM: lambda: theirs(steps=few),
     }
-    if args.precision == "bf16":
-        found[GROUPS] = lambda: theirs(groups=True, precision="bf16", steps=args.steps)
+    for name in GROUPS if multiplies_bf16(DEVICE) else ("float32",):
+        found[GROUPS[name]] = functools.partial(
+            theirs, groups=True, precision=name, steps=args.steps
+        )
     return found
 
 

@@ -2,10 +2,10 @@
 
 A pretrained BERT of the Transformers library, from a folder, under a linear layer, on CoNLL-2003:
 32 sentences a step, up to 128 tokens, the same learning rate, the same first weights of the layer.
-Three ways of theirs: padded to the maximum in float32; as run_ner.py of its examples does by
+Four ways of theirs: padded to the maximum in float32; as run_ner.py of its examples does by
 default, random batches padded to their longest, in float32; and at its best, in groups of similar
-length in bfloat16. Longer sentences are cut there, and read in windows here; data.spelling=0, as
-the network there knows no bytes of words. Otherwise as masked_lm.py.
+length, in float32 and in bfloat16. Longer sentences are cut there, and read in windows here;
+data.spelling=0, as the network there knows no bytes of words. Otherwise as masked_lm.py.
 
     python benchmarks/finetune.py --model DIR    # config.json, model.safetensors, tokenizer.json
     ENCODER=DIR make benchmarks
@@ -25,6 +25,7 @@ from _against_trainer import (
     Case,
     arguments,
     compare,
+    given,
     mean_loss,
     options_of,
     precise,
@@ -152,7 +153,7 @@ def main() -> int:
     """Measure and print."""
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=os.environ.get("ENCODER"), help="a folder")
-    args = parser.parse_args()
+    args = given(parser)
     if args.model is None:
         print("finetune.py was not run: name the folder of a pretrained BERT in --model or ENCODER")
         return 0

@@ -4,11 +4,12 @@ BERT of 6 layers, width 384, 6 heads, feed-forward 1,536, dropout 0.1 (none of a
 in both), vocabulary of bpe with 8,000 types; sentences of WikiText-2 of up to 128 tokens, 32 a
 step, 15% of the tokens hidden. Both begin with the same weights, and read the same sequences with
 the same learning rate; BertForMaskedLM is the network there, and DataCollatorForLanguageModeling
-hides. Three ways of theirs: padded to the maximum in float32, what its examples do by default with
---line_by_line (random batches, float32), and at its best, in groups of similar length in bfloat16.
-train.py runs in a terminal with logging, progress bar, metrics and checkpoints on. Processes of
-their own take turns; medians. Before it the losses of one batch are compared, after it those on
-held-out text when both have trained the same number of steps. Exits with 1 if a target is missed.
+hides. Four ways of theirs: padded to the maximum in float32; what run_mlm.py of its examples does
+with --line_by_line, random batches padded to their longest, in float32; and at its best, in groups
+of similar length, in float32 and in bfloat16. train.py runs in a terminal with logging, progress
+bar, metrics and checkpoints on. Processes of their own take turns; medians. Before it the losses of
+one batch are compared, after it those on held-out text when both have trained the same number of
+steps. Exits with 1 if a target is missed.
 
     python benchmarks/masked_lm.py
     python benchmarks/masked_lm.py --rounds 1 --steps 10 --loss-steps 10    # proves nothing
@@ -27,6 +28,7 @@ from _against_trainer import (
     Case,
     arguments,
     compare,
+    given,
     mean_loss,
     options_of,
     precise,
@@ -193,7 +195,7 @@ def case_of(run: list[str], folder: Path) -> Case:
 
 def main() -> int:
     """Measure and print."""
-    args = arguments(__doc__.splitlines()[0]).parse_args()
+    args = given(arguments(__doc__.splitlines()[0]))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_sentences(folder)
