@@ -143,6 +143,7 @@ def train(
     steps: int,
     checkpoint_every: int,
     no_samples: str = "task.sample_tokens=0",
+    tokens: int | None = None,
 ) -> tuple[float, dict[str, Any]]:
     """`python train.py` in a terminal: tokens a second between two lines of metrics.jsonl.
 
@@ -154,6 +155,7 @@ def train(
         checkpoint_every: steps; at most `steps`, so that one at least is measured. What writing
             them took is counted at the default rate, one in DEFAULT_CHECKPOINT_EVERY steps.
         no_samples: the override that keeps validation from putting out texts.
+        tokens: of the measured steps; None: as many as metrics.jsonl says.
 
     Returns:
         Tokens a second, and the run's summary.
@@ -180,7 +182,8 @@ def train(
     stepping = sum(LOG_EVERY * line["train/step_seconds"] for line in measured)
     saving = last["seconds"] - first["seconds"] - stepping
     seconds = stepping + saving * checkpoint_every / DEFAULT_CHECKPOINT_EVERY
-    return (last["tokens"] - first["tokens"]) / seconds, summary
+    counted = last["tokens"] - first["tokens"] if tokens is None else tokens
+    return counted / seconds, summary
 
 
 def write_text(path: Path, num_words: int, num_types: int) -> None:

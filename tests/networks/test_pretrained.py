@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 from tiny_models import HEADS, save_tiny, tokenizer_of
-from torch import Tensor
+from torch import Tensor, nn
 
 from lmexp.build import vocab_of
 from lmexp.networks.interface import Decoder, Encoder, EncoderDecoder, StepDecoder, Vocab
+from lmexp.networks.layers import Dropout
 from lmexp.networks.pretrained import Pretrained
 from lmexp.networks.pretrained_config import DECODERS, ENCODER_DECODERS, ENCODERS
 from lmexp.starting import put_in, start_of
@@ -190,6 +191,23 @@ def test_the_head_of_masked_tokens_is_loaded_too(name, tmp_path):
     if judged is not None:
         flipped = expected.seq_relationship_logits.flip(1)
         torch.testing.assert_close(judged, flipped, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_wrapped_models_drop_as_our_own_networks_do_and_at_their_own_rates(name, tmp_path):
+    theirs = save_tiny(tmp_path, name)
+
+    network, _ = begun(tmp_path, "encoder")
+
+    rates = {
+        path: module.p
+        for path, module in theirs.base_model.named_modules()
+        if type(module) is nn.Dropout
+    }
+    modules = dict(network.model.named_modules())
+    assert rates
+    assert {path: modules[path].p for path in rates} == rates
+    assert all(type(modules[path]) is Dropout for path in rates)
 
 
 def test_features_are_added_to_the_embeddings_of_tokens(tmp_path):

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from lmexp.networks.layers import Dropout
+
 
 def library_config(config: dict[str, Any], vocab_size: int) -> Any:
     """The library's configuration object, of our vocabulary.
@@ -40,9 +42,14 @@ def library_config(config: dict[str, Any], vocab_size: int) -> Any:
 
 
 def built(auto: Any, settings: Any) -> Any:
-    """A model of a configuration, with drawn weights."""
+    """A model of a configuration, with drawn weights, and dropout as our own networks have it."""
     with quiet():
-        return auto.from_config(settings)
+        model = auto.from_config(settings)
+    for module in model.modules():
+        for name, child in module.named_children():
+            if type(child) is nn.Dropout:
+                setattr(module, name, Dropout(child.p))
+    return model
 
 
 def ignore_padding(model: nn.Module) -> None:
