@@ -47,6 +47,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "tag_form": {"collate_labels", "pair_plan", "preparation", "ragged", "tokenizers"},
     "tag_data": {"collate_labels", "labelled_data", "preparation", "ragged", "tag_form"},
     "label_data": {"collate_labels", "labelled_data", "pair_plan", "preparation", "ragged"},
+    "match_data": {"pair_data", "pair_preparation", "tokenizers"},
     "class_losses": set(),
     "sentence_data": {"batch_plan", "collate", "loaders", "packing", "pair_plan", "prepared_text"}
     | {"preparation", "segment_plan", "tokenizers"},
@@ -101,6 +102,7 @@ COMMANDS = {"train", "evaluate", "predict", "show", "plan", "launch", "sweep", "
 COMMANDS |= {"translate", "chat", "average", "attend", "evaluate_pairs", "evaluate_windows"}
 COMMANDS |= {"replay", "slurm", "launchers", "consolidate", "fill", "evaluate_segments"}
 COMMANDS |= {"evaluate_sentences", "sample", "interpolate", "label", "evaluate_labels", "answer"}
+COMMANDS |= {"match", "evaluate_matches"}
 
 
 def imports(file: Path) -> set[str]:
@@ -178,3 +180,14 @@ def test_every_file_and_function_is_short():
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 assert code_lines(node) < 50, f"{file}: {node.name}"
+
+
+def test_bounds_of_annotations_are_numbers_as_the_check_reads_them():
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                is_bound = node.func.id in ("Ge", "Gt", "Le", "Lt")
+                values = [ast.unparse(value) for value in node.args]
+                assert not is_bound or all(
+                    isinstance(v, ast.Constant | ast.UnaryOp) for v in node.args
+                ), f"{file}: {node.func.id}({values})"

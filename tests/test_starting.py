@@ -123,6 +123,13 @@ def test_sizes_and_tokenizer_win_over_what_files_prefer(folder):
     assert recipe["name"] == "transformer-shakespeare"
 
 
+def test_dropout_has_no_weights_and_may_be_chosen_anew(folder):
+    own = [f"init_from={folder / 'masked'}", "task=masked_lm"]
+
+    assert compose(begun(folder, *own))["model"]["dropout"] == 0.1  # bert's
+    assert compose(begun(folder, *own, "model.dropout=0.3"))["model"]["dropout"] == 0.3
+
+
 def test_what_is_named_and_equal_is_fine(folder):
     named = ["model=transformer", *SIZES, "model.num_kv_heads=2", "tokenizer=byte"]
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "answer": ("answer", "what of a text answers a question"),
     "sample": ("sample", "sentences from a sentence VAE"),
     "interpolate": ("interpolate", "sentences between two, from a sentence VAE"),
+    "match": ("match", "which of many texts fit a text best"),
     "attend": ("attend", "maps of where a trained model looks, as PNG"),
     "chat": ("chat", "talk with a model trained on dialogues"),
     "show": ("show", "curves, samples and counts of a run"),

@@ -96,13 +96,15 @@ def _settings(loaded: "Loaded", args: argparse.Namespace) -> tuple[Any, int]:
         ValueError: it was not trained on dialogues.
     """
     from lmexp.check import check
+    from lmexp.loading import check_kind
     from lmexp.origins import of_file
 
-    if loaded.task.text_kind != "pairs":
+    if loaded.task.text_kind == "text":
         raise ValueError(
             f"{loaded.path} is of a language model, which was trained on text, not on dialogues: "
             f"continue a text with lmexp generate {args.run}"
         )
+    check_kind(loaded, "pairs", args.run)
     check(loaded.recipe, args.allow_targets, of_file(loaded.path, loaded.recipe), ("data",))
     history = loaded.recipe["data"]["corpus"].get("history")
     if history is None:

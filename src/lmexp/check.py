@@ -16,7 +16,7 @@ from lmexp import signatures
 from lmexp.models import article, builds, models_that_build
 from lmexp.origins import COMMAND_LINE, Origins
 from lmexp.rules import check_rules
-from lmexp.sections import OF_CORPUS, SECTIONS, text_kind
+from lmexp.sections import MADE_OF, OF_CORPUS, SECTIONS, text_kind
 from lmexp.signatures import Parameter, Target, UnknownNameError
 from lmexp.targets import allowed_packages, refusal
 from lmexp.values import convert, written
@@ -211,7 +211,7 @@ class _Checker:
         reads = f"{self.origins.named('task', built['task'].name)} reads {needed}"
         methods = () if corpus is None else sorted(OF_CORPUS.keys() & corpus.methods)
         given = OF_CORPUS[methods[0]] if methods else None
-        made_of = needed if needed in OF_CORPUS.values() else "text"  # segments, say
+        made_of = MADE_OF.get(needed, needed)
         if given is not None and given != made_of:
             named = self.origins.named("data", str(recipe["data"].get("_target_")))
             raise ValueError(f"{reads}; {named} is of {given}: choose another task= or data=")

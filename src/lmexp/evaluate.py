@@ -22,13 +22,24 @@ UNITS = {"loss": " nats per token", "bytes": " of UTF-8, cleaned", "unk": " unkn
 LOSSES = {"texts": " nats per text", "questions": " nats per window"}  # by what is counted
 WRITTEN = ("json", "outputs", "by_length", "confusion")
 PICTURES = ("--by-length", "--confusion")
-COUNTS = ("tokens", "pairs", "texts", "questions", "sentences", "bytes", "unk")
+COUNTS = (
+    "tokens",
+    "pairs",
+    "texts",
+    "questions",
+    "candidates",
+    "candidates_of_all",
+    "sentences",
+    "bytes",
+    "unk",
+)
 OF_WINDOWS = ("file", "context", "stride", "carry")  # options of one kind of model alone
 OF_LABELS = ("confusion",)
 OF_PAIRS = ("source", "reference", "tokenised", "outputs", "by_length", "execute", *SEARCH)
 EVALUATORS = {  # what a model reads -> module and function, what it is, its own options
     "text": ("evaluate_windows", "a language model", OF_WINDOWS),
     "pairs": ("evaluate_pairs", "a text-to-text model", OF_PAIRS),
+    "matches": ("evaluate_matches", "a model that matches texts", ()),
     "segments": ("evaluate_segments", "a masked language model", ()),
     "sentences": ("evaluate_sentences", "a sentence VAE", ()),
     "tags": ("evaluate_labels", "a model that tags words", ()),

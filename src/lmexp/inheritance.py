@@ -20,6 +20,7 @@ from lmexp.signatures import Target, UnknownNameError, find
 from lmexp.values import written
 
 INHERITED = ("model", "tokenizer")
+WEIGHTLESS = "model.dropout"  # of no weight's shape: the command line may choose it anew
 
 
 def inherit(
@@ -53,7 +54,10 @@ def inherit(
         if not isinstance(own, Mapping):
             raise ValueError(f"init_from={path}: its recipe has no {section}: it is no run of ours")
         _check_named(section, recipe, own, typed, follows)
+        chosen = recipe[section].get("dropout") if WEIGHTLESS in typed else None
         recipe[section] = copy.deepcopy(dict(own))
+        if section == "model" and chosen is not None:
+            recipe[section]["dropout"] = chosen
     file = shown(path / RECIPE if (path / RECIPE).is_file() else path)
     added = [Layer(file, (section,), recipe[section]) for section in INHERITED]
     before = origins.read_layers
@@ -158,6 +162,8 @@ def _check_named(
     for key in {**asked, **had}:
         if key.startswith("model.config.") or asked.get(key) == "???":
             continue  # nobody has given it: it is read from files, or was to be given
+        if key == WEIGHTLESS:
+            continue
         line = next((line for name, line in typed.items() if f"{key}.".startswith(f"{name}.")), "")
         is_named = key in typed or (bool(line) and key not in follows)
         if is_named and asked.get(key) != had.get(key):

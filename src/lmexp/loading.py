@@ -59,6 +59,8 @@ _KINDS = {
     "standard input",
     "tags": "a model that tags words: lmexp label {run} reads sentences from standard input",
     "labels": "a model that labels texts: lmexp label {run} reads them from standard input",
+    "matches": "a model that matches texts: lmexp match {run} --candidates texts.txt reads from "
+    "standard input",
     "questions": "a model that answers questions: lmexp answer {run} --context page.txt "
     "--question 'Who wrote it?'",
     "segments": "a masked language model: lmexp fill {run} 'The [MASK] statement' finds the token",

@@ -1,7 +1,7 @@
 """Which architecture does which task, read from the code itself; command `models`."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,23 @@ def choices(group: str, folders: Sequence[Path]) -> dict[str, Path]:
 def targets(group: str, folders: Sequence[Path], packages: Sequence[str]) -> dict[str, Target]:
     """What the files of a group build; files of packages that are not allowed are left out."""
     found = {}
-    for name, file in choices(group, folders).items():
-        content: Any = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        section = content.get(group, content)
+    files = choices(group, folders)
+    for name in files:
         try:
-            found[name] = signatures.find(str(section.get("_target_")), packages)
+            found[name] = signatures.find(_target_of(name, group, files), packages)
         except (PermissionError, UnknownNameError):
             continue
     return found
+
+
+def _target_of(name: str, group: str, files: Mapping[str, Path]) -> str:
+    """What a file builds, or else the file of its group that its list of defaults names."""
+    content: Any = yaml.safe_load(files[name].read_text(encoding="utf-8")) or {}
+    target = content.get(group, content).get("_target_")
+    if target is not None:
+        return str(target)
+    parents = [entry for entry in content.get("defaults", []) if entry in files and entry != name]
+    return _target_of(parents[0], group, files) if parents else ""
 
 
 def models_that_build(kind: str, folders: Sequence[Path], packages: Sequence[str]) -> list[str]:
@@ -61,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print the matrix: which network each model builds for each task."""
+    """Print the matrix: which network each task needs, and which models build it."""
     from rich.console import Console
     from rich.table import Table
 
@@ -70,10 +79,9 @@ def main(args: argparse.Namespace) -> int:
 
     folders = conf_folders(args.config_dir)
     packages = allowed_packages(args.allow_targets)
-    tasks = targets("task", folders, packages)
-    table = Table("model", *tasks)
-    for name, model in sorted(targets("model", folders, packages).items()):
-        kinds = [str(task.constants.get("network_kind")) for task in tasks.values()]
-        table.add_row(name, *(kind if kind in builds(model) else "–" for kind in kinds))
+    table = Table("task", "network", "models that build it")
+    for name, task in sorted(targets("task", folders, packages).items()):
+        kind = str(task.constants.get("network_kind"))
+        table.add_row(name, kind, ", ".join(models_that_build(kind, folders, packages)))
     Console().print(table)
     return 0

@@ -68,7 +68,8 @@ def _print_plan(recipe: Recipe, allow_targets: Sequence[str], *, reads_data: boo
         data.prepare(fit=start is None, splits=data.corpus.splits, announce=print)
     vocab = data.vocab
     if not getattr(vocab, "labels", True):
-        vocab = vocab._replace(labels=("O",))  # known after reading the text
+        named = recipe["task"].get("class_weights") or ("O",)  # others: after reading the text
+        vocab = vocab._replace(labels=tuple(map(str, named)))
     with torch.device("meta"):
         network = build_task(recipe, vocab, None, allow_targets).network
     total = settings.total_steps(data.steps_per_epoch) if reads_data else settings.max_steps

@@ -220,5 +220,6 @@ def use_of(text_kind: str, run: str) -> str:
         "pairs": f"translate {run} < input.txt",
         "tags": f'label {run} --text "A sentence of yours."',
         "questions": f'answer {run} --context page.txt --question "Who wrote it?"',
+        "matches": f"match {run} --candidates texts.txt < queries.txt",
         "labels": f'label {run} --text "A text of yours."',
     }.get(text_kind, f'generate {run} --prompt "The"')

@@ -167,13 +167,13 @@ def _check_windows(recipe: Mapping[str, Any], refuse: Refuse) -> None:
         )
     model = recipe["model"]
     if model.get("positions") == "learned":
-        whose = "model.max_length="
+        what = "model.max_length={reach} learned positions"
         reach, remedy = model.get("max_length"), "model.max_length={length}, or positions=rotary"
         if recipe["init_from"] is not None:  # of which the positions are a part
             remedy = "{key}={reach}: they come with the weights of init_from"
     elif isinstance(model.get("config"), Mapping):
         reach, remedy = longest(model["config"]), "{key}={reach}"
-        whose = "the pretrained model's "
+        what = "the pretrained model's {reach} positions"
     else:
         return
     for key, length in (
@@ -184,7 +184,7 @@ def _check_windows(recipe: Mapping[str, Any], refuse: Refuse) -> None:
             hint = remedy.format(key=key, length=length, reach=reach)
             refuse(
                 key,
-                f"{key}={length}: {whose}{reach} positions do not reach that far: write {hint}",
+                f"{key}={length}: {what.format(reach=reach)} do not reach that far: write {hint}",
             )
 
 

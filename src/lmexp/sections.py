@@ -34,6 +34,7 @@ OF_CORPUS = {  # what a corpus streams -> what it is of
     "labelled": "labels",
     "questions": "questions",
 }
+MADE_OF = {"segments": "text", "sentences": "text", "matches": "pairs"}
 
 SECTIONS = {
     "model": Section(

@@ -13,7 +13,7 @@ from lmexp.collate_labels import collate_tags
 from lmexp.labelled_data import LabelledDataModule
 from lmexp.preparation import Split
 from lmexp.ragged import RaggedStore
-from lmexp.tag_form import ENDS, LONGEST_SPELLING, TagForm, TagReader, Untagged, tag_rows
+from lmexp.tag_form import ENDS, TagForm, TagReader, Untagged, tag_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +35,9 @@ class TagDataModule(LabelledDataModule):
     """Sentences of tagged words.
 
     Args:
-        spelling: bytes of a word in UTF-8 that a model reads beside its tokens, the first ones; 0:
-            none. They say what a tokenizer forgets: capitals, endings of unknown words.
+        spelling: bytes of a word in UTF-8 that a model reads beside its tokens, the first ones, at
+            most 255, as a store counts them in a byte; 0: none. They say what a tokenizer forgets:
+            capitals, endings of unknown words.
         Others: those of LabelledDataModule.
     """
 
@@ -48,10 +49,10 @@ class TagDataModule(LabelledDataModule):
         corpus: Any,
         tokenizer: Any,
         *,
-        max_length: Annotated[int, Gt(ENDS)],
+        max_length: Annotated[int, Gt(2)],
         batch_size: Annotated[int, Gt(0)] | None,
         batch_tokens: Annotated[int, Gt(0)] | None,
-        spelling: Annotated[int, Ge(0), Le(LONGEST_SPELLING)],
+        spelling: Annotated[int, Ge(0), Le(255)],
         num_workers: Annotated[int, Ge(0)],
         root: str | None,
         seed: Annotated[int, Ge(0)],

@@ -22,7 +22,6 @@ from lmexp.ragged import RaggedStore, Row
 from lmexp.tokenizers import Tokenizer, encode_words
 
 ENDS = 2  # reserved ids around a window
-LONGEST_SPELLING = 255  # bytes of a word: a store counts them in one byte
 OVERLAP = 0.25  # of a window's tokens that the next one reads again
 
 

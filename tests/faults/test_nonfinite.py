@@ -109,7 +109,7 @@ def overflowing(server, text, folder, kind: str, ranks: int):
     last = folder / "checkpoints" / "last.ckpt"
     checkpoint = checkpoints.read(last)
     for name, value in checkpoint["state_dict"].items():
-        if name.endswith(("output.weight", "network.head.weight")):
+        if name.endswith(("output.weight", "head.bias", "network.head.weight")):
             value.fill_(3e38)
     checkpoints.save(checkpoint, last)
     return server.run([f"resume={folder}", "trainer.max_steps=8"])

@@ -31,6 +31,7 @@ MOMENTS = {
 DATA = {
     "lmexp.tasks.causal_lm:CausalLM": "lmexp.data:TextDataModule",
     "lmexp.tasks.text_to_text:TextToText": "lmexp.pair_data:PairDataModule",
+    "lmexp.tasks.token_labels:TokenLabels": "lmexp.labelled_data:LabelledDataModule",
     "lmexp.tasks.masked_lm:MaskedLM": "lmexp.segment_data:SegmentDataModule",
     "lmexp.tasks.question_answering:QuestionAnswering": "lmexp.question_data:QuestionDataModule",
     "lmexp.tasks.vae_lm:VaeLM": "lmexp.sentence_data:SentenceDataModule",

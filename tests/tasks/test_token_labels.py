@@ -13,6 +13,7 @@ from lmexp.collate_labels import TagRow, collate_tags
 from lmexp.label_scores import entity_report, token_report
 from lmexp.networks.interface import Vocab
 from lmexp.networks.recurrent import Recurrent
+from lmexp.tasks.tag_report import Tagged
 from lmexp.tasks.token_labels import TokenLabels
 
 TEXT = Vocab(size=13, pad_id=0, bos_id=2, eos_id=3, mask_id=4)
@@ -177,3 +178,22 @@ def test_without_spelling_in_the_batches_there_is_no_layer_of_it():
 
 def test_better_is_more_entities():
     assert (TokenLabels.monitor, TokenLabels.greater_is_better) == ("val/entity_f1", True)
+
+
+@pytest.mark.parametrize("is_joined", [False, True])
+def test_a_sample_shows_what_was_found_and_what_was_missed_of_it(is_joined):
+    """Of two equal names one of which is found the other is missed."""
+    model = task()
+    own = batch([1, 0, 1])
+    model._tagged = lambda _: Tagged(0.0, 3, [[1, 0, 1]], [[0, 0, 1]])
+    data = SimpleNamespace(
+        evaluation=SimpleNamespace(sample_sentences=1),
+        corpus=SimpleNamespace(joins_words=is_joined),
+        first=lambda split, count: ([["Ann", "saw", "Ann"]], own),
+        store=lambda split: store(),
+    )
+
+    text = model.sample(data).text
+
+    words = "AnnsawAnn" if is_joined else "Ann saw Ann"
+    assert text == f"{words}\n  found: Ann [A]; missed: Ann [A]"

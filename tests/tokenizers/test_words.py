@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lmexp.corpora.text import TextFiles
-from lmexp.tokenizers import UNK_ID, Words
+from lmexp.tokenizers import UNK_ID, Words, from_state
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +92,17 @@ def test_ptb_has_its_published_counts_and_unigram_perplexity(data_folder, ptb_id
     counts = Counter(ids["train"].tolist())
     nll = [math.log(len(ids["train"]) / counts[number]) for number in ids["test"].tolist()]
     assert math.exp(sum(nll) / len(nll)) == pytest.approx(639.3, abs=0.05)
+
+
+def test_a_segmenter_finds_the_words_of_a_text_without_spaces():
+    jieba = pytest.importorskip("jieba")
+    text = "我来到北京清华大学\n他 来到了网易"
+    words = Words(vocab_size=None, min_count=1, segmenter="jieba")
+
+    words.fit(lambda: [text])
+
+    found = [words.decode([number]) for number in words.encode(text)]
+    assert found == [word for word in jieba.lcut(text) if word != " "]
+    assert "清华大学" in found
+    assert words.decode(words.encode(text)) == text.replace(" ", "")
+    assert from_state(words.state()).encode(text) == words.encode(text)

@@ -12,7 +12,8 @@ FORBIDDEN = -1.0e4  # nats: of what never happens; finite, so that differences o
 class LinearChainCRF(nn.Module):
     """Scores of whole taggings: of each word's tag, and of each tag after the one before.
 
-    Everything is computed in float32: sums over long sentences lose the differences in 16 bits.
+    Everything is computed in float32 at least: sums over long sentences lose the differences in 16
+    bits.
 
     Args:
         starts: (K,) bool, tags that may stand first.
@@ -40,12 +41,12 @@ class LinearChainCRF(nn.Module):
         """
         tags = torch.arange(scores.shape[2], device=scores.device)
         is_right = (labels[..., None] == tags) | (labels[..., None] < 0)
-        right = self.log_partition(scores.float() + ~is_right * FORBIDDEN, mask, begins)
+        right = self.log_partition(_wide(scores) + ~is_right * FORBIDDEN, mask, begins)
         return self.log_partition(scores, mask, begins) - right
 
     def log_partition(self, scores: Tensor, mask: Tensor, begins: Tensor) -> Tensor:
         """Log of the sum over all taggings, (B,) float32; 0 where there is no word."""
-        scores = scores.float()
+        scores = _wide(scores)
         transitions = self._transitions()
         ahead = self._first(begins) + scores[:, 0]  # (B, K), of all taggings that end in each tag
         for column in range(1, scores.shape[1]):
@@ -58,7 +59,7 @@ class LinearChainCRF(nn.Module):
 
         Columns after a sentence's last word hold the tag of that word.
         """
-        scores = scores.float()
+        scores = _wide(scores)
         best = self._first(begins) + scores[:, 0]
         origins = []
         stay = torch.arange(scores.shape[2], device=scores.device).expand_as(best)
@@ -79,16 +80,20 @@ class LinearChainCRF(nn.Module):
         The derivative of the log partition by the scores (Sutton & McCallum 2012, section 4.1).
         """
         with torch.enable_grad():
-            leaf = scores.detach().float().requires_grad_()
+            leaf = _wide(scores.detach()).requires_grad_()
             (shares,) = torch.autograd.grad(self.log_partition(leaf, mask, begins).sum(), leaf)
         return shares
 
     def _first(self, begins: Tensor) -> Tensor:
         """(B, K) of each tag of a row's first word."""
-        return (self.first.float() + self.starts) * begins[:, None]
+        return (_wide(self.first) + self.starts) * begins[:, None]
 
     def _transitions(self) -> Tensor:
-        return self.transitions.float() + self.follows
+        return _wide(self.transitions) + self.follows
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def iob2_rules(labels: tuple[str, ...]) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,8 @@ class Accumulating(lightning.LightningModule):
         seed: of the run; dropout masks are a function of (seed, step, micro-batch).
     """
 
+    rows_are_apart = True  # the loss of a row does not depend on those beside it
+
     def __init__(self, network: nn.Module, seed: int) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -120,6 +122,13 @@ class Accumulating(lightning.LightningModule):
 
     def _cut_finer(self, step: TrainStep) -> None:
         """After a device had too little memory: begin the step anew, in pieces half as large."""
+        if not self.rows_are_apart:
+            raise MemoryError(
+                f"out of memory in step {self.steps_done}: in this task the loss of a row depends "
+                "on those beside it, so that a micro-batch cannot be cut: write for example "
+                f"trainer.micro_batches={2 * self.micro_batches} instead of {self.micro_batches} "
+                "in a new run, or a smaller data.max_length"
+            )
         most = max(self.ranks.gathered(max(map(rows, step.micro_batches))))
         if self.pieces >= most:
             raise MemoryError(

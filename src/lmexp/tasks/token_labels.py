@@ -189,13 +189,14 @@ class TokenLabels(Task):
         tagged = self._tagged(batch)
         names = data.store("val").counts["labels"]
         rows = []
+        joined = "" if data.corpus.joins_words else " "
         for words, gold, given in zip(sentences, tagged.gold, tagged.given, strict=True):
             right, found = (spans([names[n] for n in own]) for own in (gold, given))
-            text = [f"{' '.join(words[s.start : s.end])} [{s.type}]" for s in found]
-            missed = [f"{' '.join(words[s.start : s.end])} [{s.type}]" for s in right]
-            missed = [entity for entity in missed if entity not in text]
-            rows.append(
-                f"{' '.join(words)}\n  found: {', '.join(text) or 'nothing'}"
-                + (f"; missed: {', '.join(missed)}" if missed else "")
+            missed = [span for span in right if span not in found]
+            shown, lost = (
+                ", ".join(f"{joined.join(words[s.start : s.end])} [{s.type}]" for s in part)
+                for part in (found, missed)
             )
+            text = f"{joined.join(words)}\n  found: {shown or 'nothing'}"
+            rows.append(text + (f"; missed: {lost}" if lost else ""))
         return Sample("\n\n".join(rows), {})

@@ -1,0 +1,264 @@
+"""Which text fits another: answers to questions, items for a user, by one encoder for both sides.
+
+A dual encoder with the other targets of a micro-batch as negatives (Henderson et al. 2017, section
+4; Karpukhin et al. 2020, section 3.2).
+
+Shapes: B pairs, T tokens, C candidates, D model width.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor, nn
+
+from lmexp.batch import IGNORE, PairBatch, move
+from lmexp.networks.interface import State, Vocab
+from lmexp.networks.layers import Dropout
+from lmexp.schedules import Schedule
+from lmexp.tasks.base import MakeOptimizer, Task
+from lmexp.tasks.encoding import BuildsEncoder, checked_encoder
+from lmexp.tasks.interface import Sums
+from lmexp.tasks.label_network import Pooling, pooled
+
+RECALLS = (1, 10)  # candidates among which the right one has to be
+BLOCK = 256  # texts read, or queries compared with all candidates, at once
+
+
+class PairVocab(NamedTuple):
+    """What is known of both sides; one object twice."""
+
+    source: Vocab
+    target: Vocab
+
+
+class MatchNetwork(nn.Module):
+    """An encoder, and one vector of length 1 for each text.
+
+    Args:
+        encoder: as networks.interface.Encoder.
+        pooling: see label_network.pooled.
+        dropout: on the vector.
+    """
+
+    def __init__(self, encoder: Any, *, pooling: Pooling, dropout: float) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.pooling: Pooling = pooling
+        self.dropout = Dropout(dropout)
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens in a sequence, at most; None: any number."""
+        length: int | None = getattr(self.encoder, "max_length", None)
+        return length
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, T) ids, bos first and eos last, and bool -> (B, D) float32, each of length 1."""
+        hidden = self.encoder(input_ids, attention_mask)
+        vector = self.dropout(pooled(hidden, attention_mask, self.pooling))
+        return F.normalize(vector.float(), dim=-1)
+
+
+class Found(NamedTuple):
+    """Queries and candidates of a split."""
+
+    queries: list[Tensor]  # (D,) each
+    keys: list[tuple[int, ...]]  # ids of the right candidate of each query
+    candidates: dict[tuple[int, ...], Tensor]  # by their ids
+
+
+class TextPairs(Task):
+    """The target of each source, among many.
+
+    Args:
+        architecture: asked for its encoder.
+        vocab: of the one tokenizer.
+        optimizer: see Task.
+        schedule: see Task.
+        seed: see Task.
+        temperature: that cosines are divided by; 0.05 in Gao et al. 2021, section 3.
+        pooling: see label_network.pooled.
+        dropout: see MatchNetwork.
+        clip_norm: see Task.
+        ema_decay: see Task.
+    """
+
+    network_kind = "encoder"
+    text_kind = "matches"
+    monitor = "val/mrr"
+    greater_is_better = True
+    rows_are_apart = False
+
+    def __init__(
+        self,
+        architecture: BuildsEncoder,
+        vocab: PairVocab,
+        optimizer: MakeOptimizer | None = None,
+        schedule: Schedule | None = None,
+        *,
+        seed: int = 0,
+        temperature: Annotated[float, Gt(0)],
+        pooling: Pooling,
+        dropout: Annotated[float, Ge(0), Lt(1)],
+        clip_norm: Annotated[float, Gt(0)] | None,
+        ema_decay: Annotated[float, Gt(0), Lt(1)] | None,
+    ) -> None:
+        encoder = checked_encoder(architecture, vocab.source)
+        network = MatchNetwork(encoder, pooling=pooling, dropout=dropout)
+        super().__init__(
+            network, optimizer, schedule, seed=seed, clip_norm=clip_norm, ema_decay=ema_decay
+        )
+        self.vocab, self.temperature = vocab, temperature
+
+    def sums(self, batch: PairBatch, carried: State | None) -> tuple[Sums, State | None]:
+        """Sums over the pairs of one micro-batch; nothing is carried."""
+        nll, pairs = self._nll(*self._vectors(batch), batch.labels)
+        return Sums(nll, nll, pairs), None
+
+    def _vectors(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
+        """(B, D) of sources and of targets."""
+        is_target = batch.labels != IGNORE
+        targets = torch.where(is_target, batch.labels, self.vocab.target.pad_id)
+        return (
+            self.network(*self._framed(batch.source_ids, batch.source_mask)),
+            self.network(*self._framed(targets, is_target)),
+        )
+
+    def _framed(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T) ids with their end, and bool -> (B, T + 1), bos first."""
+        framed = F.pad(ids, (1, 0), value=self.vocab.source.bos_id)
+        return framed, F.pad(mask, (1, 0), value=True)
+
+    def _nll(self, sources: Tensor, targets: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each target among those of its micro-batch, in nats, and the number of pairs.
+
+        Equal targets are one candidate, not each other's negatives.
+        """
+        is_pair = (labels != IGNORE).any(dim=1)
+        scores = sources @ targets.T / self.temperature
+        is_same = (labels[:, None] == labels[None]).all(dim=-1)
+        others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        left_out = (is_same & others) | ~is_pair
+        logs = scores.masked_fill(left_out, -torch.inf).log_softmax(dim=-1)
+        return -logs.diagonal()[is_pair].sum(), is_pair.sum()
+
+    def begin_validation(self) -> None:
+        """With no pair."""
+        self._found = Found([], [], {})
+        self._nll_sum, self._pairs = 0.0, 0
+
+    @torch.no_grad()
+    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """Read one batch of this validation."""
+        device = move(batch, self.device)
+        sources, targets = self._vectors(device)
+        nll, pairs = self._nll(sources, targets, device.labels)
+        self._nll_sum, self._pairs = self._nll_sum + float(nll), self._pairs + int(pairs)
+        for source, target, label in zip(sources.cpu(), targets.cpu(), batch.labels, strict=True):
+            key = tuple(label[label != IGNORE].tolist())
+            if key:  # a batch without a pair has one of nothing
+                self._found.queries.append(source)
+                self._found.keys.append(key)
+                self._found.candidates[key] = target
+
+    def validated(self, store: Any) -> dict[str, float]:
+        """Loss, and how well targets are found among all targets of the split.
+
+        Every rank has to ask.
+        """
+        nll, pairs = self.ranks.total(self._nll_sum, self._pairs)
+        everyone = self.ranks.gathered(self._found)
+        candidates = {key: c for found in everyone for key, c in found.candidates.items()}
+        queries = [query for found in everyone for query in found.queries]
+        keys = [key for found in everyone for key in found.keys]
+        return {"loss": nll / max(pairs, 1), **ranked(queries, keys, candidates)}
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[PairBatch], store: Any) -> dict[str, float]:
+        """Figures of a store, of which a loader gives the batches."""
+        self.begin_validation()
+        for number, batch in enumerate(batches):
+            self.validation_step(batch, number)
+        return self.validated(store)
+
+    @torch.no_grad()
+    def scores(self, data: Any, split: str) -> dict[str, float | str]:
+        """How well targets are found among those of the training split too.
+
+        And how well by how often each is a target there: the baseline of recommending what is
+        popular (Cremonesi et al. 2010, section 4).
+        """
+        train = Counter(targets_of(data.store("train")))
+        own = targets_of(data.store(split))
+        self.network.eval()
+        keys = sorted({*train, *own})
+        candidates = dict(zip(keys, self.read(keys), strict=True))
+        queries = list(self.read(sources_of(data.store(split))))
+        figures = ranked(queries, own, candidates)
+        places = {key: place for place, (key, _) in enumerate(train.most_common())}
+        popular = [places.get(key, len(places)) for key in own]
+        del figures["pairs"]  # as many as of the split
+        figures |= {
+            f"popularity_recall_at_{k}": sum(place < k for place in popular) / len(own)
+            for k in RECALLS
+        }
+        return {f"{name}_of_all": value for name, value in figures.items()}
+
+    @torch.no_grad()
+    def read(self, texts: Sequence[tuple[int, ...]]) -> Tensor:
+        """(texts, D) of ids of texts with their end, in blocks of similar lengths."""
+        order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
+        vectors: list[Tensor] = [torch.empty(0)] * len(texts)
+        for begin in range(0, len(order), BLOCK):
+            block = order[begin : begin + BLOCK]
+            rows = [torch.tensor(texts[number]) for number in block]
+            ids = nn.utils.rnn.pad_sequence(rows, True, self.vocab.source.pad_id)
+            lengths = torch.tensor([len(row) for row in rows])
+            mask = torch.arange(ids.shape[1]) < lengths[:, None]
+            framed = self._framed(ids.to(self.device), mask.to(self.device))
+            for number, vector in zip(block, self.network(*framed).cpu(), strict=True):
+                vectors[number] = vector
+        return torch.stack(vectors)
+
+
+def targets_of(store: Any) -> list[tuple[int, ...]]:
+    """Ids of each target of a store of pairs."""
+    bounds = zip(store.target_starts.tolist(), store.target_lengths.tolist(), strict=True)
+    return [tuple(store.target[start : start + length].tolist()) for start, length in bounds]
+
+
+def sources_of(store: Any) -> list[tuple[int, ...]]:
+    """Likewise of each source."""
+    return [tuple(store.source_ids(row)) for row in range(store.num_pairs)]
+
+
+def ranked(
+    queries: Sequence[Tensor],
+    keys: Sequence[tuple[int, ...]],
+    candidates: dict[tuple[int, ...], Tensor],
+) -> dict[str, float]:
+    """Recall among the first and the mean reciprocal rank (Voorhees 1999), in [0, 1].
+
+    Of candidates with equal scores the right one counts as the last.
+
+    Args:
+        queries: (D,) each.
+        keys: of the right candidate of each.
+        candidates: (D,) each, by key.
+    """
+    place = {key: number for number, key in enumerate(candidates)}
+    matrix = torch.stack(list(candidates.values()))
+    right = torch.tensor([place[key] for key in keys])
+    found: list[int] = []
+    for begin in range(0, len(queries), BLOCK):
+        scores = torch.stack(list(queries[begin : begin + BLOCK])) @ matrix.T
+        own = scores.gather(1, right[begin : begin + BLOCK, None])
+        found += (scores >= own).sum(dim=1).tolist()
+    count = len(found)
+    recalls = {f"recall_at_{k}": sum(rank <= k for rank in found) / count for k in RECALLS}
+    mrr = sum(1 / rank for rank in found) / count
+    return {**recalls, "mrr": mrr, "pairs": float(count), "candidates": float(len(candidates))}

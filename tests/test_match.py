@@ -1,0 +1,92 @@
+"""Retrieval through the commands: train, evaluate, match."""
+
+import json
+
+import pytest
+
+from lmexp.__main__ import main
+from lmexp.loading import load
+from lmexp.recipe import main as train
+
+SIZES = ["model=gru", "model.d_model=16", "model.num_layers=1", "tokenizer=word"]
+ANSWERS = ("card arrival", "lost phone", "exchange rate", "top up")
+QUESTIONS = [(f"about {answer} number {n}", answer) for n in range(12) for answer in ANSWERS]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("match")
+    lines = ["text,category", *(f"{question},{answer}" for question, answer in QUESTIONS)]
+    for name in ("train", "test"):
+        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    overrides = ["data=banking77_answers", f"data.root={folder}", "data.batch_size=8"]
+    short = ["trainer.max_steps=40", "trainer.accelerator=cpu", "optimizer.lr=0.01", "logger=none"]
+    more = ["schedule=constant", "trainer.validate_every_steps=20", "trainer.devices=1"]
+    arguments = [*SIZES, *overrides, *short, *more, f"hydra.run.dir={folder / 'run'}"]
+    assert train(arguments) == 0
+    return folder / "run"
+
+
+def test_questions_find_their_answers(run):
+    summary = json.loads((run / "summary.json").read_text())
+
+    assert summary["test/recall_at_1"] == summary["test/recall_at_1_of_all"] == 1.0
+    assert summary["test/candidates"] == 4
+    assert summary["test/popularity_recall_at_1_of_all"] == 0.25  # each answer a quarter
+
+
+def test_evaluate_gives_the_figures_of_the_run(run, tmp_path):
+    summary = json.loads((run / "summary.json").read_text())
+
+    assert main(["evaluate", str(run), "--json", str(tmp_path / "out.json")]) == 0
+
+    found = json.loads((tmp_path / "out.json").read_text())
+    for name in ("test/mrr", "test/recall_at_10", "test/mrr_of_all"):
+        assert found[name] == pytest.approx(summary[name])
+
+
+def test_match_puts_the_right_candidate_first(run, tmp_path, capsys):
+    (tmp_path / "texts.txt").write_text("\n".join(ANSWERS) + "\n\n")
+    text = ["--text", "about lost phone", "--text", "about top up"]
+
+    assert main(["match", str(run), "--candidates", str(tmp_path / "texts.txt"), *text]) == 0
+
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["matches"][0]["text"] for record in records] == ["lost phone", "top up"]
+    cosines = [match["cosine"] for match in records[0]["matches"]]
+    assert len(cosines) == 4
+    assert cosines == sorted(cosines, reverse=True)
+
+
+def test_a_checkpoint_restores_the_vectors_bit_for_bit(run):
+    first, second = (load(run).task.read([(10, 3), (11, 12, 3)]) for _ in range(2))
+
+    assert first.equal(second)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--candidates", "absent.txt"], "--candidates absent.txt: no such file"),
+        (["--candidates", "empty.txt"], "empty.txt has no text: write one a line"),
+        (["--candidates", "latin.txt"], "this is not UTF-8"),
+        (["--candidates", "a.txt", "--top", "0"], "--top 0: at least 1"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.txt").write_text("\n \n")
+    (tmp_path / "latin.txt").write_bytes("é\n".encode("latin-1"))
+    (tmp_path / "a.txt").write_text("a\n")
+
+    assert main(["match", str(run), "--text", "a", *arguments]) != 0
+
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_another_command_says_what_the_model_is_for(run, capsys):
+    assert main(["generate", str(run), "--prompt", "a"]) != 0
+
+    assert "lmexp match" in capsys.readouterr().err
