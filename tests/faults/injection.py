@@ -89,15 +89,10 @@ def write_rows(file: str) -> None:
     """
     from lmexp import labelled_data, loaders, pair_data, segment_data, sentence_data
 
-    for module, steps in (
-        (loaders, loaders.TrainSteps),
-        (pair_data, pair_data.PairSteps),
-        (segment_data, segment_data.SegmentSteps),
-        (labelled_data, labelled_data.LabelledSteps),
-        (sentence_data, sentence_data.SentenceSteps),
-        (labelled_data, labelled_data.LabelledSteps),
-    ):
-        _write_rows_of(module, steps, file)
+    kinds = loaders.TrainSteps, pair_data.PairSteps, segment_data.SegmentSteps
+    kinds += labelled_data.LabelledSteps, sentence_data.SentenceSteps
+    for steps in kinds:
+        _write_rows_of(importlib.import_module(steps.__module__), steps, file)
 
 
 def _write_rows_of(module, steps, file: str) -> None:

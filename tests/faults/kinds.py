@@ -88,30 +88,6 @@ def write_text(folder: Path) -> Path:
     return file
 
 
-def write_tags(file: Path, generator: random.Random) -> None:
-    """Tagged sentences of EPOCH steps of sixteen windows of ten words: some have two windows."""
-    sentences: list[str] = []
-    windows = 0
-    while windows < EPOCH * 16:
-        size = generator.randint(2, 17) if windows < EPOCH * 16 - 1 else 9
-        windows += 1 if size <= 10 else 2
-        sentences.append(tagged(size, generator))
-    file.write_text("\n".join(sentences))
-    file.with_suffix(".held-out.tags").write_text(
-        "\n".join(tagged(generator.randint(2, 17), generator) for _ in range(20))
-    )
-
-
-def tagged(size: int, generator: random.Random) -> str:
-    """Lines of a sentence of so many words: beginnings of names, their insides, and others."""
-    lines, before = [], "O"
-    for _ in range(size):
-        kinds = ["O", "O", "B-PER", "B-LOC"] + [f"I{before[1:]}"] * 2 * (before != "O")
-        before = generator.choice(kinds)
-        lines.append(f"{before[:3].lower()}{generator.randint(1, 9)} {before}\n")
-    return "".join(lines)
-
-
 def write_questions(file: Path, count: int, seed: int) -> Path:
     """Questions about contexts of one to three windows; one in four is without an answer."""
     generator = random.Random(seed)
@@ -137,16 +113,40 @@ def questions_beside(text: Path) -> list[str]:
     return [f"data.{split}={file}" for split, file in files.items()]
 
 
+def write_tags(file: Path, generator: random.Random) -> None:
+    """Tagged sentences of EPOCH steps of sixteen windows of ten words: some have two windows."""
+    sentences: list[str] = []
+    windows = 0
+    while windows < EPOCH * 16:
+        size = generator.randint(2, 17) if windows < EPOCH * 16 - 1 else 9
+        windows += 1 if size <= 10 else 2
+        sentences.append(tagged(size, generator))
+    file.write_text("\n".join(sentences))
+    file.with_suffix(".held-out.tags").write_text(
+        "\n".join(tagged(generator.randint(2, 17), generator) for _ in range(20))
+    )
+
+
+def tagged(size: int, generator: random.Random) -> str:
+    """Lines of a sentence of so many words: beginnings of names, their insides, and others."""
+    lines, before = [], "O"
+    for _ in range(size):
+        kinds = ["O", "O", "B-PER", "B-LOC"] + [f"I{before[1:]}"] * 2 * (before != "O")
+        before = generator.choice(kinds)
+        lines.append(f"{before[:3].lower()}{generator.randint(1, 9)} {before}\n")
+    return "".join(lines)
+
+
 def overrides(kind: str, folder: Path, text: Path, *, ranks: int = 1, steps: int = 30) -> list[str]:
     """A run of a kind in a folder, on a text if it reads one."""
     own = KINDS[kind].overrides
     reads = [f"data.files={text}"] if "data=text" in own else []
+    if "data=questions" in own:
+        reads = questions_beside(text)
     if "data=labelled_tokens" in own:
         held_out = text.with_suffix(".held-out.tags")
         reads = [f"data.train={text.with_suffix('.tags')}", f"data.val={held_out}"]
         reads.append(f"data.test={held_out}")
-    if "data=questions" in own:
-        reads = questions_beside(text)
     return [
         *own,
         *reads,

@@ -9,7 +9,7 @@ from kinds import KINDS, overrides, tagged, write_questions
 
 EXAMPLES = (1, 2, 5, 7, 101)
 RANKS = (1, 2, 3, 4)
-NAMES = {"token_labels": ("entity_f1",), "question_answering": ("exact_match", "f1")}
+FIGURES = {"token_labels": ["entity_f1"], "question_answering": ["exact_match", "f1"]}
 
 
 def few(kind: str, folder: Path, text: Path, count: int) -> list[str]:
@@ -18,16 +18,16 @@ def few(kind: str, folder: Path, text: Path, count: int) -> list[str]:
     if "translation" in kind:
         sizes = [f"data.corpus.{split}_size={count}" for split in ("val", "test")]
         return [*settings, *sizes, "eval.metrics=[bleu,chrf,rouge]", "eval.batch_size=3"]
+    if kind.endswith("question_answering"):
+        for seed, split in enumerate(("val", "test"), start=7):
+            file = write_questions(folder.with_suffix(f".{split}"), count, seed)
+            settings.append(f"data.{split}={file}")
+        return [*settings, "eval.batch_size=3"]
     if kind == "token_labels":
         for split in ("val", "test"):
             sentences = [tagged(5 + n % 12, random.Random(n)) for n in range(count)]
             folder.with_suffix(f".{split}.tags").write_text("\n".join(sentences))
             settings.append(f"data.{split}={folder.with_suffix(f'.{split}.tags')}")
-        return [*settings, "eval.batch_size=3"]
-    if kind.endswith("question_answering"):
-        for seed, split in enumerate(("val", "test"), start=7):
-            file = write_questions(folder.with_suffix(f".{split}"), count, seed)
-            settings.append(f"data.{split}={file}")
         return [*settings, "eval.batch_size=3"]
     lines = [line for line in text.read_text().splitlines() if len(line) > 9]
     for split, first in (("val", 0), ("test", 3)):
@@ -69,7 +69,7 @@ def alone(server, text, tmp_path_factory):
 def check(server, text, alone, folder: Path, kind: str, count: int, ranks: int, faults=()) -> None:
     expected = alone(kind, count)
     found = scored(server, text, folder / "several", kind, count, ranks, faults)
-    names = NAMES.get(kind, ("perplexity",))
+    names = FIGURES.get(kind.removeprefix("sharded "), ["perplexity"])
     assert {f"{split}/{name}" for split in ("val", "test") for name in names} < expected.keys()
     assert expected.keys() == found.keys()
     for name, value in expected.items():
