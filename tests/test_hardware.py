@@ -11,14 +11,17 @@ from lmexp.hardware import Hardware, choose, peak_flops, peak_flops_of_all
 def machine(monkeypatch):
     """Pretends that torch runs on a machine."""
 
-    def pretend(*, gpus=(), gpu_has_bf16=True, cpu_has_bf16=False, has_mps=False):
+    def pretend(
+        *, gpus=(), gpu_has_bf16=True, cpu_has_bf16=False, has_mps=False, has_amx=False, vendor=""
+    ):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(gpus))
         monkeypatch.setattr(torch.cuda, "device_count", lambda: len(gpus))
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: gpus[index])
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: gpu_has_bf16)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: has_mps)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: cpu_has_bf16)
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+        monkeypatch.setattr(hardware, "cpu_vendor", lambda: vendor)
 
     return pretend
 
@@ -38,6 +41,20 @@ def test_a_cpu_trains_in_bfloat16_where_it_multiplies_it(machine, cpu_has_bf16, 
     chosen = choose("auto", "auto", "auto")
 
     assert (chosen.accelerator, chosen.devices, chosen.precision) == ("cpu", 1, precision)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "has_amx", "precision"),
+    [
+        ("AuthenticAMD", False, "bf16-mixed"),
+        ("GenuineIntel", True, "bf16-mixed"),
+        ("GenuineIntel", False, "32-true"),
+    ],
+)
+def test_a_cpu_trains_in_bfloat16_where_that_is_faster(machine, vendor, has_amx, precision):
+    machine(cpu_has_bf16=True, has_amx=has_amx, vendor=vendor)
+
+    assert choose("cpu", 1, "auto").precision == precision
 
 
 @pytest.mark.parametrize(("gpu_has_bf16", "precision"), [(True, "bf16-mixed"), (False, "16-mixed")])
