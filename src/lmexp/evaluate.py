@@ -19,7 +19,12 @@ from lmexp.output_files import check_apart, check_output
 from lmexp.translate import SEARCH, add_search_arguments
 
 UNITS = {"loss": " nats per token", "bytes": " of UTF-8, cleaned", "unk": " unknown tokens"}
-LOSSES = {"texts": " nats per text", "questions": " nats per window"}  # by what is counted
+LOSSES = {  # by a figure that is there too
+    "entity_f1": " nats per word",
+    "texts": " nats per text",
+    "questions": " nats per window",
+    "mrr": " nats per pair",
+}
 WRITTEN = ("json", "outputs", "by_length", "confusion")
 PICTURES = ("--by-length", "--confusion")
 COUNTS = (
