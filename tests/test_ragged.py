@@ -31,6 +31,7 @@ def test_rows_come_back_as_they_were(store):
         assert [column.row(n).tolist() for n in range(3)] == [row.columns[name] for row in ROWS]
         assert column.lengths.tolist() == [len(row.columns[name]) for row in ROWS]
     assert store.kept() == [row.kept for row in ROWS]
+    assert store.kept(1) == [ROWS[0].kept]
 
 
 def test_what_is_known_of_a_store_is_counted(store):

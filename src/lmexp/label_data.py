@@ -143,7 +143,7 @@ class LabelDataModule(LabelledDataModule):
 
     def first(self, split: Split, count: int) -> tuple[list[list[str]], LabelBatch]:
         """The first texts of a split, and a batch of them."""
-        texts = self.store(split).kept()[:count]
+        texts = self.store(split).kept(count)
         return texts, self.reader(split).batch(np.arange(len(texts)))
 
     def batches_of(

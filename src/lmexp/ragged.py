@@ -13,6 +13,7 @@ Everything is streamed: memory does not grow with the number of examples.
 
 import contextlib
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -76,10 +77,10 @@ class RaggedStore:
         """Of all columns."""
         return sum(column.values.nbytes + column.starts.nbytes for column in self.columns.values())
 
-    def kept(self) -> list[Any]:
-        """What of each example was kept as text."""
-        lines = (self.folder / "texts.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
-        return [json.loads(line) for line in lines]
+    def kept(self, count: int | None = None) -> list[Any]:
+        """What of each example was kept as text; of the first ones, where a count is given."""
+        with (self.folder / "texts.jsonl").open("rb") as lines:
+            return [json.loads(line) for line in itertools.islice(lines, count)]
 
     def _column(self, name: str, dtype: str, length: int) -> Column:
         values = mapped(self.folder / f"{name}.bin", dtype, length)

@@ -80,7 +80,7 @@ class TagDataModule(LabelledDataModule):
 
     def first(self, split: Split, count: int) -> tuple[list[list[str]], TagBatch]:
         """Words of the first sentences of a split, and a batch of them."""
-        sentences = self.store(split).kept()[:count]
+        sentences = self.store(split).kept(count)
         reader = self.reader(split)
         return sentences, reader.batch(reader.rows_of(np.arange(len(sentences))))
 

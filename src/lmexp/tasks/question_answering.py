@@ -225,7 +225,7 @@ class QuestionAnswering(Task):
         self.network.eval()
         found = self.answered(self.network(move(batch, self.device)), batch)
         store = data.store("val")
-        kept = store.kept()
+        kept = store.kept(data.evaluation.sample_questions)
         rows = []
         for answer in found:
             _, question, _, right = kept[answer.example]
