@@ -30,7 +30,7 @@ def evaluate_labels(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
     if args.batch_size is not None:
         data.evaluation = dataclasses.replace(data.evaluation, batch_size=args.batch_size)
     split = chosen_split(args.split, data.corpus.splits, "data=… of a new run, or lmexp label")
-    if args.confusion is not None and (loaded.task.text_kind != "labels" or data.multiple):
+    if args.confusion is not None and data.multiple:
         raise ValueError(
             f"--confusion {args.confusion}: {loaded.path} does not give one label to each text, "
             "and has no confusion matrix: leave it out"
