@@ -47,7 +47,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "tag_form": {"collate_labels", "pair_plan", "preparation", "ragged", "tokenizers"},
     "tag_data": {"collate_labels", "labelled_data", "preparation", "ragged", "tag_form"},
     "label_data": {"collate_labels", "labelled_data", "pair_plan", "preparation", "ragged"},
-    "match_data": {"pair_data", "pair_preparation", "tokenizers"},
+    "match_data": {"pair_data", "pair_preparation", "text_scores", "tokenizers"},
     "class_losses": set(),
     "sentence_data": {"batch_plan", "collate", "loaders", "packing", "pair_plan", "prepared_text"}
     | {"preparation", "segment_plan", "tokenizers"},

@@ -1,13 +1,13 @@
 """The data module of texts and what fits them: pairs, of which each target is a candidate."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt
 
 from lmexp.pair_data import PairDataModule
 from lmexp.pair_preparation import PairCleaning, PairCorpus
+from lmexp.text_scores import Metric
 from lmexp.tokenizers import PairTokenizer, Tokenizer
 
 
@@ -21,7 +21,7 @@ class EvalMatches:
     """
 
     text_kind: ClassVar[str] = "matches"
-    metrics: ClassVar[tuple[str, ...]] = ()  # of outputs, of which there are none
+    metrics: ClassVar[tuple[Metric, ...]] = ()  # of outputs, of which there are none
     execute: ClassVar[bool] = False
 
     batch_size: Annotated[int, Gt(0)]
@@ -52,14 +52,12 @@ class MatchDataModule(PairDataModule):
         micro_batches: Annotated[int, Gt(0)],
         evaluation: EvalMatches,
     ) -> None:
-        no_tags: Sequence[str] = ()
-        pairs: dict[str, Any] = {"evaluation": evaluation}
         super().__init__(
             corpus,
             tokenizer,
             cleaning,
             joint=True,
-            language_tags=no_tags,
+            language_tags=(),
             max_length=max_length,
             batch_size=batch_size,
             batch_tokens=batch_tokens,
@@ -67,7 +65,7 @@ class MatchDataModule(PairDataModule):
             root=root,
             seed=seed,
             micro_batches=micro_batches,
-            **pairs,
+            evaluation=evaluation,
         )
 
     @property

@@ -1,7 +1,7 @@
 """The data module of pairs: corpus + cleaning + tokenizers → token stores → buckets → loaders."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import lightning
 from annotated_types import Ge, Gt
@@ -15,12 +15,11 @@ from lmexp.execution import check_execution
 from lmexp.loaders import Positions, Rank, current_rank, eval_loader, train_loader
 from lmexp.networks.interface import Vocab
 from lmexp.overlap import cached_overlap
-from lmexp.pair_evaluation import EvalPairs
 from lmexp.pair_plan import BucketPlan, Lengths, PairScoringPlan, Rows
 from lmexp.pair_preparation import PairCleaning, PairCorpus, PairPreparation, check_tags
 from lmexp.pair_store import PairStore
 from lmexp.preparation import Split
-from lmexp.text_scores import check_metrics
+from lmexp.text_scores import Metric, check_metrics
 from lmexp.tokenizers import PairTokenizer, Tokenizer
 
 COUNTS = ("pairs", "source_tokens", "target_tokens", "bytes", "chars", "unk", "dropped")
@@ -31,6 +30,17 @@ class PairVocab(NamedTuple):
 
     source: Vocab
     target: Vocab
+
+
+class Evaluation(Protocol):
+    """What pairs are evaluated with: pair_evaluation.EvalPairs, or match_data.EvalMatches."""
+
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def metrics(self) -> Sequence[Metric]: ...
+    @property
+    def execute(self) -> bool: ...
 
 
 class PairDataModule(lightning.LightningDataModule):
@@ -77,7 +87,7 @@ class PairDataModule(lightning.LightningDataModule):
         root: str | None,
         seed: Annotated[int, Ge(0)],
         micro_batches: Annotated[int, Gt(0)],
-        evaluation: EvalPairs,
+        evaluation: Evaluation,
     ) -> None:
         super().__init__()
         self.corpus, self.cleaning, self.root = corpus, cleaning, root

@@ -7,7 +7,8 @@ import torch
 
 from lmexp.batch import IGNORE, PairBatch
 from lmexp.networks.interface import Vocab
-from lmexp.tasks.text_pairs import PairVocab, TextPairs, ranked
+from lmexp.pair_data import PairVocab
+from lmexp.tasks.text_pairs import TextPairs, ranked
 from tests.networks.architectures import ENCODERS
 
 TEXT = Vocab(size=61, pad_id=0, bos_id=2, eos_id=3, mask_id=4)

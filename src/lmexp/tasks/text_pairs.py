@@ -8,7 +8,7 @@ Shapes: B pairs, T tokens, C candidates, D model width.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -28,11 +28,13 @@ RECALLS = (1, 10)  # candidates among which the right one has to be
 BLOCK = 256  # texts read, or queries compared with all candidates, at once
 
 
-class PairVocab(NamedTuple):
-    """What is known of both sides; one object twice."""
+class PairVocab(Protocol):
+    """What is known of both sides (pair_data.PairVocab): one tokenizer, and so the same of both."""
 
-    source: Vocab
-    target: Vocab
+    @property
+    def source(self) -> Vocab: ...
+    @property
+    def target(self) -> Vocab: ...
 
 
 class MatchNetwork(nn.Module):
