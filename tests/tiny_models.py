@@ -9,6 +9,10 @@ import transformers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from lmexp.build import vocab_of
+from lmexp.networks.pretrained import Pretrained
+from lmexp.starting import put_in, start_of
+
 WORDS = ["the", "import", "statement", "bind", "name", "scope", "of", "in", "a", "module", ",", "."]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -134,3 +138,25 @@ def save_tiny(folder: Path, model_type: str, **changed: Any) -> Any:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return type(model).from_pretrained(folder).eval()  # sinusoids are not saved
+
+
+class Holder:
+    """What put_in asks of a task."""
+
+    average = None
+
+    def __init__(self, network: Any) -> None:
+        self.network = network
+
+
+def begun(folder: Path, kind: str) -> tuple[Any, Any]:
+    """The network of a folder with its weights, and its tokenizer."""
+    section = {"_target_": "lmexp.networks.pretrained.Pretrained", "path": str(folder)}
+    start = start_of({"init_from": None, "model": section | {"config": None}})
+    vocab = vocab_of(start.tokenizer)
+    vocabs = (vocab, vocab) if kind == "encoder_decoder" else (vocab,)
+    torch.manual_seed(1)
+    network = getattr(Pretrained(str(folder), None), kind)(*vocabs)
+    report = put_in(Holder(network), start)
+    assert report[1].startswith("new: nothing;")
+    return network.eval(), start.tokenizer

@@ -1,12 +1,11 @@
 """Wrapped models give the library's own numbers, under the permutation of the vocabulary."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_models import HEADS, save_tiny, tokenizer_of
+from tiny_models import HEADS, begun, save_tiny, tokenizer_of
 from torch import Tensor, nn
 
 from lmexp.build import vocab_of
@@ -19,28 +18,6 @@ from lmexp.tasks.causal_lm import CausalLM
 from lmexp.tasks.masked_lm import MaskedLM
 
 LENGTHS = (7, 12, 3)
-
-
-class Holder:
-    """What put_in asks of a task."""
-
-    average = None
-
-    def __init__(self, network: Any) -> None:
-        self.network = network
-
-
-def begun(folder: Path, kind: str) -> tuple[Any, Any]:
-    """The network of a folder with its weights, and its tokenizer."""
-    section = {"_target_": "lmexp.networks.pretrained.Pretrained", "path": str(folder)}
-    start = start_of({"init_from": None, "model": section | {"config": None}})
-    vocab = vocab_of(start.tokenizer)
-    vocabs = (vocab, vocab) if kind == "encoder_decoder" else (vocab,)
-    torch.manual_seed(1)
-    network = getattr(Pretrained(str(folder), None), kind)(*vocabs)
-    report = put_in(Holder(network), start)
-    assert report[1].startswith("new: nothing;")
-    return network.eval(), start.tokenizer
 
 
 def ragged(tokenizer: Any, lengths: tuple[int, ...] = LENGTHS) -> tuple[Tensor, Tensor, Tensor]:
