@@ -13,8 +13,8 @@ from lmexp import checkpoint as checkpoints
 from lmexp.__main__ import main
 from lmexp.answer import answers
 from lmexp.answer_scores import AnswerScores, score_answer
-from lmexp.evaluate_labels import labelled_data
 from lmexp.loading import load
+from lmexp.run_data import data_of_run
 
 PAGE = "then Kim went to Paris"
 
@@ -76,7 +76,7 @@ def loaded(run):
     """The model, which answers every question, and its data module."""
     found = load(run)
     found.task.no_answer_margin = None
-    return found, labelled_data(found, [])
+    return found, data_of_run(found, [])
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_a_question_or_a_word_that_is_cut_is_said(answer):
         (None, "who?", "page.txt: no such file"),
         ("", "who?", "page.txt has no text to answer from"),
         (" \n\u3000", "who?", "page.txt has no text to answer from"),
-        (b"Ann\xff", "who?", "page.txt is not UTF-8 at byte 3: save it so"),
+        (b"Ann\xff", "who?", "page.txt: byte 3 is no UTF-8: save"),
         (PAGE, " ", "--question ' ' asks nothing: write a question"),
-        (PAGE, "who\udcff?", "--question 'who\\udcff?' is not UTF-8: write it so"),
+        (PAGE, "who\udcff?", "--question: byte 3 is no UTF-8"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_in_one_line(answer, context, question, told):
@@ -177,7 +177,7 @@ def figures_of(run, tmp_path, *more):
 
 def test_figures_are_those_of_the_answers_one_by_one(run, folder, tmp_path, capsys):
     found = load(run)
-    data = labelled_data(found, [])
+    data = data_of_run(found, [])
     scores = {True: AnswerScores(), False: AnswerScores()}
     for article in json.loads((folder / "test.json").read_text())["data"]:
         (paragraph,) = article["paragraphs"]
@@ -236,5 +236,5 @@ def test_the_average_of_checkpoints_answers_too(run, answer, capsys):
     assert "python -m lmexp answer" in capsys.readouterr().out
     average = load(run / "checkpoints" / "average_last_2.ckpt")
     assert torch.isfinite(average.task.network.head.weight).all()
-    (one,) = answers(average.task, labelled_data(average, []), PAGE, ["who is it?"])
+    (one,) = answers(average.task, data_of_run(average, []), PAGE, ["who is it?"])
     assert one["answer"] == "Kim"

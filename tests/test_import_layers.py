@@ -23,9 +23,8 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "pair_data": {
         "pair_evaluation",
         "decoding",
-        "batch_plan",
+        "buckets",
         "collate",
-        "loaders",
         "networks",
         "overlap",
     }
@@ -33,23 +32,25 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     | {"execution", "text_scores"},
     "preparation": {"cache", "packing", "tokenizers"},
     "loaders": {"batch_plan", "collate", "packing"},
+    "buckets": {"batch_plan", "loaders", "pair_plan", "preparation"},
     "prepared_text": {"networks", "overlap", "packing", "preparation", "tokenizers"},
     "data": {"batch_plan", "loaders", "packing", "prepared_text", "preparation", "tokenizers"},
     "masking": {"tokenizers"},
     "segment_plan": {"masking"},
-    "segment_data": {"batch_plan", "collate", "loaders", "masking", "pair_plan", "prepared_text"}
+    "segment_data": {"buckets", "collate", "masking", "pair_plan", "prepared_text"}
     | {"preparation", "segment_plan", "tokenizers"},
     "ragged": {"packing"},
     "collate_labels": {"tokenizers"},
-    "labelled_data": {"batch_plan", "labelled_preparation", "loaders", "networks", "pair_plan"}
+    "labelled_data": {"buckets", "labelled_preparation", "networks", "pair_plan"}
     | {"preparation", "ragged", "tokenizers"},
     "labelled_preparation": {"cache", "packing", "preparation", "ragged", "tokenizers"},
     "tag_form": {"collate_labels", "pair_plan", "preparation", "ragged", "tokenizers"},
     "tag_data": {"collate_labels", "labelled_data", "preparation", "ragged", "tag_form"},
     "label_data": {"collate_labels", "labelled_data", "pair_plan", "preparation", "ragged"},
-    "match_data": {"pair_data", "pair_preparation", "text_scores", "tokenizers"},
+    "match_data": {"buckets", "collate", "pair_data", "pair_plan", "pair_preparation"}
+    | {"pair_store", "preparation", "text_scores", "tokenizers"},
     "class_losses": set(),
-    "sentence_data": {"batch_plan", "collate", "loaders", "packing", "pair_plan", "prepared_text"}
+    "sentence_data": {"buckets", "collate", "packing", "pair_plan", "prepared_text"}
     | {"preparation", "segment_plan", "tokenizers"},
     "schedules": set(),
     "ranks": {"errors", "launch_ranks"},

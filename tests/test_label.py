@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from collections import Counter
 from types import SimpleNamespace
 
 import labelled_runs
@@ -244,7 +245,7 @@ def test_a_tab_is_one_more_character_to_a_model_of_single_texts(classifier, labe
     if not reads_pairs(classifier):
         loaded = load(classifier)
         data = build_data(loaded.recipe, loaded.tokenizer, [])
-        ((batch, _),) = data.batches_of([("went\tfine",)])
+        ((batch, _),) = data.batches_of([("went\tfine",)], Counter())
         expected = loaded.task.probabilities(loaded.network(batch))[0].tolist()
 
         (record,) = label(classifier, ["went\tfine"])

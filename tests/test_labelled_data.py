@@ -131,7 +131,7 @@ def test_ranks_share_the_micro_batches_of_a_step(kind, tmp_path, monkeypatch):
     (alone,) = first_steps(data, 1)
     shares = []
     for rank in range(2):
-        monkeypatch.setattr("lmexp.labelled_data.current_rank", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr("lmexp.buckets.current_rank", lambda rank=rank: (rank, 2))
         shares.append(first_steps(data, 1)[0].micro_batches)
 
     dealt = [batch for both in zip(*shares, strict=True) for batch in both]

@@ -76,3 +76,14 @@ def test_an_epoch_of_zarembas_small_lstm_leaves_a_third_of_the_unigrams_perplexi
 
     assert math.exp(unigram_nll(tmp_path / "run")) == pytest.approx(UNIGRAM_PERPLEXITY, rel=0.01)
     assert summary["val/perplexity"] < UNIGRAM_PERPLEXITY / 3
+
+
+def test_bert_restores_words_and_tells_pairs_apart(data_folder, tmp_path):
+    data_folder("wikitext2")
+
+    summary = run(tmp_path / "run", "experiment=bert_tiny_wikitext2_cpu")
+
+    assert summary["test/loss"] < unigram_nll(tmp_path / "run") - 3
+    # chance is 0.5, of a thousand pairs and more with a standard deviation of at most 0.016
+    assert summary["test/tokens"] > 0.15 * 1_000 * 50
+    assert summary["test/pair_accuracy"] > 0.5 + 5 * 0.016

@@ -143,7 +143,7 @@ def save_tiny(folder: Path, model_type: str, **changed: Any) -> Any:
 class Holder:
     """What put_in asks of a task."""
 
-    average = None
+    average = vocab = None
 
     def __init__(self, network: Any) -> None:
         self.network = network

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmexp import placement
+from lmexp import placement, text_input
 from lmexp.errors import say, standard_input
 
 
@@ -26,12 +26,12 @@ def main(args: argparse.Namespace) -> int:
     """Runs `answer`; returns the exit status."""
     check_questions(args.question)
     context = read_context(args.context)
-    from lmexp.evaluate_labels import labelled_data
     from lmexp.loading import check_kind, load
+    from lmexp.run_data import data_of_run
 
     loaded = load(args.run, allow_targets=args.allow_targets)
     check_kind(loaded, "questions", args.run)
-    data = labelled_data(loaded, args.allow_targets)
+    data = data_of_run(loaded, args.allow_targets)
     with placement.place(loaded.task, args.device, args.precision):
         for record in answers(loaded.task, data, context, args.question):
             sys.stdout.buffer.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
@@ -48,10 +48,7 @@ def check_questions(questions: Sequence[str]) -> None:
     for question in questions:
         if not question.strip():
             raise ValueError(f"--question {question!r} asks nothing: write a question")
-        try:
-            question.encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"--question {question!r} is not UTF-8: write it so") from None
+        text_input.argument(question, "--question")
 
 
 def read_context(path: Path) -> str:
@@ -64,12 +61,7 @@ def read_context(path: Path) -> str:
     if str(path) != "-" and not path.is_file():
         raise FileNotFoundError(f"--context {path}: no such file")
     raw = standard_input().buffer.read() if str(path) == "-" else path.read_bytes()
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"--context {path} is not UTF-8 at byte {error.start}: save it so"
-        ) from None
+    text = text_input.decoded(raw, f"--context {path}")
     if not text.strip():
         raise ValueError(f"--context {path} has no text to answer from")
     return text

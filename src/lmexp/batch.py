@@ -31,6 +31,15 @@ class PairBatch(NamedTuple):
     labels: Tensor  # (B, T) int64, the end of sequence last; IGNORE on padding
 
 
+class MatchBatch(NamedTuple):
+    """Sources, and the targets that fit them, each a negative of the other sources."""
+
+    source_ids: Tensor  # (B, S) int64, each with its end of sequence
+    source_mask: Tensor  # (B, S) bool, True on real tokens; padding is on the right
+    labels: Tensor  # (B, T) int64, the targets, the end of sequence last; IGNORE on padding
+    log_shares: Tensor  # (B,) float32, ln of the share of training pairs that have this target
+
+
 class SegmentBatch(NamedTuple):
     """Sequences of one or two segments, some tokens of which are to be restored."""
 

@@ -89,8 +89,7 @@ def build_task(
 def _of_text(recipe: Recipe) -> dict[str, Any]:
     """What a task of text has to know of what is read."""
     if "mask_rate" in recipe["data"]:
-        data = recipe["data"]
-        return {"has_pairs": data["pairs"] is not None, "mask_rate": data["mask_rate"]}
+        return {"has_pairs": recipe["data"]["pairs"] is not None}
     if "spelling" in recipe["data"]:
         return {"spelled": recipe["data"]["spelling"] > 0}
     if "multiple" in recipe["data"]:

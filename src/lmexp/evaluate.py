@@ -2,7 +2,8 @@
 
 What is scored, and how, depends on what the model reads: evaluate_windows scores language models,
 evaluate_pairs text-to-text models, evaluate_segments masked language models, evaluate_labels
-those that label words or texts or answer questions, evaluate_sentences sentence VAEs.
+those that label words or texts or answer questions, evaluate_matches those that match texts,
+evaluate_sentences sentence VAEs.
 """
 
 import argparse
@@ -66,7 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--batch-size",
         type=int,
-        help="windows, pairs or sentences scored at a time; changes no figure",
+        help="windows, pairs or sentences scored at a time; changes no figure but the loss of "
+        "models that match texts, whose candidates are those of a batch",
     )
     add("--allow-targets", action="append", default=[], metavar="PACKAGE")
     placement.add_arguments(parser)

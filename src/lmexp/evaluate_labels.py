@@ -1,19 +1,14 @@
 """Figures of a model that labels words or texts, or answers questions; reports by label."""
 
 import argparse
-import dataclasses
 import time
-from collections.abc import Sequence
-from typing import Any
 
 from lmexp import placement
-from lmexp.build import build_data
-from lmexp.check import check
 from lmexp.errors import say
 from lmexp.evaluate import Evaluated, chosen_split
 from lmexp.label_tables import draw_confusion, print_report
 from lmexp.loading import Loaded
-from lmexp.origins import of_file
+from lmexp.run_data import data_of_run, signature
 
 
 def evaluate_labels(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
@@ -26,9 +21,7 @@ def evaluate_labels(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
     Raises:
         ValueError: a picture is asked for that this model has not.
     """
-    data = labelled_data(loaded, args.allow_targets)
-    if args.batch_size is not None:
-        data.evaluation = dataclasses.replace(data.evaluation, batch_size=args.batch_size)
+    data = data_of_run(loaded, args.allow_targets, batch_size=args.batch_size)
     split = chosen_split(args.split, data.corpus.splits, "data=… of a new run, or lmexp label")
     if args.confusion is not None and data.multiple:
         raise ValueError(
@@ -42,7 +35,7 @@ def evaluate_labels(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
     seconds = time.perf_counter() - started
     if loaded.task.text_kind == "tags":
         print_report(report.tokens.report(), title=f"{split}: words", first="tag")
-        print_report(report.entities.report(), title=f"{split}: entities", first="type")
+        print_report(report.entity_report(), title=f"{split}: entities", first="type")
     elif loaded.task.text_kind == "labels":
         own = report.classes.report if report.classes is not None else report.counts.report()
         print_report(own, title=f"{split}: texts", first="label")
@@ -53,25 +46,5 @@ def evaluate_labels(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
         say(f"drawn in {args.confusion}")
     counts = data.store(split).counts
     return Evaluated(
-        split, report.figures(), _signature(loaded, data, args, split), counts["dropped"], seconds
+        split, report.figures(), signature(loaded, data, args, split), counts["dropped"], seconds
     )
-
-
-def labelled_data(loaded: Loaded, allow_targets: Sequence[str]) -> Any:
-    """The data module of a checkpoint's recipe, not yet prepared."""
-    sections = ("data", "eval")
-    check(loaded.recipe, allow_targets, of_file(loaded.path, loaded.recipe), sections)
-    return build_data(loaded.recipe, loaded.tokenizer, allow_targets)
-
-
-def _signature(loaded: Loaded, data: Any, args: argparse.Namespace, split: str) -> dict[str, Any]:
-    return {
-        "checkpoint": str(loaded.path),
-        "step": loaded.step,
-        "data": data.corpus.source,
-        "data_hash": data.data_hash,
-        "tokenizer_hash": loaded.tokenizer.hash(),
-        "data.max_length": data.max_length,
-        "precision": args.precision,
-        "split": split,
-    }

@@ -17,6 +17,7 @@ from lmexp.metrics import language_model_figures
 from lmexp.origins import of_file
 from lmexp.pair_evaluation import EvalPairs
 from lmexp.preparation import Split
+from lmexp.run_data import signature
 from lmexp.translate import as_line, evaluation_asked_for
 
 CHANGE_NO_FIGURE = ("batch_size", "batch_tokens", "sample_pairs")  # of EvalPairs
@@ -61,10 +62,9 @@ def evaluate_pairs(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
         print_by_length(groups)
         draw_by_length(groups, args.by_length, title=f"{loaded.path}, {name}")
         say(f"drawn in {args.by_length}")
-    signature = _signature(loaded, data, args) | {
-        "split": name if args.source is None else str(args.source)
-    }
-    return Evaluated(name, figures, signature, store.counts["dropped"], seconds)
+    scored = name if args.source is None else str(args.source)
+    own = signature(loaded, data, args, scored, **_search(data.evaluation))
+    return Evaluated(name, figures, own, store.counts["dropped"], seconds)
 
 
 def _evaluation(loaded: Loaded, args: argparse.Namespace) -> EvalPairs:
@@ -110,19 +110,10 @@ def _own_lines(args: argparse.Namespace, languages: tuple[str | None, str | None
     return corpus
 
 
-def _signature(loaded: Loaded, data: Any, args: argparse.Namespace) -> dict[str, Any]:
-    search = {
-        f"eval.{field.name}": getattr(data.evaluation, field.name)
-        for field in dataclasses.fields(data.evaluation)
-        if field.name not in CHANGE_NO_FIGURE
-    }
+def _search(evaluation: EvalPairs) -> dict[str, Any]:
+    """What decides the outputs."""
     return {
-        "checkpoint": str(loaded.path),
-        "step": loaded.step,
-        "data": data.corpus.source,
-        "data_hash": data.data_hash,
-        "tokenizer_hash": loaded.tokenizer.hash(),
-        "data.max_length": data.max_length,  # what is longer is cut
-        **search,
-        "precision": args.precision,
+        f"eval.{field.name}": getattr(evaluation, field.name)
+        for field in dataclasses.fields(evaluation)
+        if field.name not in CHANGE_NO_FIGURE
     }

@@ -1,16 +1,13 @@
 """Figures of a masked language model: of hidden tokens, and of pairs of segments."""
 
 import argparse
-import dataclasses
 import time
 
 from lmexp import placement
-from lmexp.build import build_data
-from lmexp.check import check
 from lmexp.errors import say
 from lmexp.evaluate import Evaluated, chosen_split
 from lmexp.loading import Loaded
-from lmexp.origins import of_file
+from lmexp.run_data import data_of_run, signature
 
 
 def evaluate_segments(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
@@ -20,10 +17,7 @@ def evaluate_segments(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
         loaded: a masked language model.
         args: of the command.
     """
-    check(loaded.recipe, args.allow_targets, of_file(loaded.path, loaded.recipe), ("data", "eval"))
-    data = build_data(loaded.recipe, loaded.tokenizer, args.allow_targets)
-    if args.batch_size is not None:
-        data.evaluation = dataclasses.replace(data.evaluation, batch_size=args.batch_size)
+    data = data_of_run(loaded, args.allow_targets, batch_size=args.batch_size)
     split = chosen_split(args.split, data.corpus.splits, "data=text of a new run")
     data.prepare(fit=False, splits=(split,), announce=say)
     started = time.perf_counter()
@@ -33,18 +27,11 @@ def evaluate_segments(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
             **loaded.task.scores(data, split),
         }
     seconds = time.perf_counter() - started
-    signature = {
-        "checkpoint": str(loaded.path),
-        "step": loaded.step,
-        "data": data.corpus.source,
-        "data_hash": data.data_hash,
-        "tokenizer_hash": loaded.tokenizer.hash(),
-        "data.max_length": data.max_length,
+    settings = {
         "data.mask_rate": data.masking.rate,
         "data.whole_words": data.masking.whole_words,
         "data.pairs": data.pairs,
         "eval.pseudo_sequences": data.evaluation.pseudo_sequences,
-        "precision": args.precision,
-        "split": split,
     }
-    return Evaluated(split, figures, signature, data.store(split).counts["dropped"], seconds)
+    own = signature(loaded, data, args, split, **settings)
+    return Evaluated(split, figures, own, data.store(split).counts["dropped"], seconds)

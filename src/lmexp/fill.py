@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmexp import placement
+from lmexp import placement, text_input
 
 _MASK = re.compile(r"\[MASK\]|<mask>")
 
@@ -36,16 +36,17 @@ def main(args: argparse.Namespace) -> int:
 
     if args.top < 1:
         raise ValueError(f"--top {args.top}: at least 1")
+    text = text_input.argument(args.text, "the text")
     loaded = load(args.run, allow_targets=args.allow_targets)
     check_kind(loaded, "segments", args.run)
     with placement.place(loaded.task, args.device, args.precision):
-        found = fillings(loaded, args.text, args.top)
+        found = fillings(loaded, text, args.top)
     table = Table("mask", "token", "probability")
     for number, own in enumerate(found, start=1):
         for filling in own:
             table.add_row(str(number), repr(filling.token), f"{filling.probability:.4f}")
     Console().print(table)
-    print(filled(args.text, [own[0].token for own in found]))
+    print(filled(text, [own[0].token for own in found]))
     return 0
 
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lmexp import placement
+from lmexp import placement, text_input
 from lmexp.errors import say
 
 
@@ -28,11 +28,12 @@ def main(args: argparse.Namespace) -> int:
     """Runs `interpolate`; returns the exit status."""
     if args.steps < 2:
         raise ValueError(f"--steps {args.steps}: at least 2, the two ends")
+    sentences = [text_input.argument(text, "a sentence") for text in (args.first, args.second)]
     from lmexp.loading import check_kind, load
 
     loaded = load(args.run, allow_targets=args.allow_targets)
     check_kind(loaded, "sentences", args.run)
-    ids = [encoded(loaded, text) for text in (args.first, args.second)]
+    ids = [encoded(loaded, text) for text in sentences]
     with placement.place(loaded.task, args.device, args.precision):
         texts = interpolated(loaded, ids[0], ids[1], args.steps)
     print("\n".join(texts))

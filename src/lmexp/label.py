@@ -4,15 +4,15 @@ import argparse
 import html
 import itertools
 import json
-import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmexp import placement
-from lmexp.errors import say, standard_input
+from lmexp import placement, text_input
+from lmexp.errors import say
 from lmexp.output_files import check_output
 
 LINES = 256  # labelled at once
@@ -49,8 +49,8 @@ def main(args: argparse.Namespace) -> int:
     """Runs `label`; returns the exit status."""
     if args.html is not None:
         check_output("--html", args.html, suffix=".html")
-    from lmexp.evaluate_labels import labelled_data
     from lmexp.loading import check_kind, load
+    from lmexp.run_data import data_of_run
 
     loaded = load(args.run, allow_targets=args.allow_targets)
     check_kind(loaded, ("tags", "labels"), args.run)
@@ -59,20 +59,22 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(
             f"{loaded.path} labels whole texts: --html and --tokenised are of models that tag words"
         )
-    data = labelled_data(loaded, args.allow_targets)
-    lines = _lines(map(os.fsencode, args.text) if args.text else standard_input().buffer)
+    data = data_of_run(loaded, args.allow_targets)
+    lines, changed = text_input.lines_of(args.text), Counter[str]()
     found: list[dict[str, Any]] = []
     with placement.place(loaded.task, args.device, args.precision):
         while block := list(itertools.islice(lines, LINES)):
             own = (
                 tagged(loaded.task, data, [_words(line, data, args.tokenised) for line in block])
                 if is_tagger
-                else labelled(loaded.task, data, block)
+                else labelled(loaded.task, data, block, changed)
             )
             for record in own:
                 sys.stdout.buffer.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
             sys.stdout.buffer.flush()
             found += own if args.html is not None else []
+    for what, count in changed.items():
+        say(f"{count:,} {what}")
     if args.html is not None:
         joined = "" if data.corpus.joins_words else " "
         args.html.write_text(_page(found, joined), encoding="utf-8")
@@ -80,21 +82,9 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _lines(lines: Iterable[bytes]) -> Iterator[str]:
-    """Lines as text: U+FFFD stands for what is not UTF-8, which is said at the end."""
-    invalid = 0
-    for line in lines:
-        whole = line.rstrip(b"\r\n")
-        text = whole.decode("utf-8", errors="replace")
-        invalid += text.encode() != whole
-        yield text
-    if invalid:
-        say(f"{invalid} lines are not UTF-8 throughout: U+FFFD stands for what could not be read")
-
-
 def _words(line: str, data: Any, is_tokenised: bool) -> list[str]:
     if data.corpus.joins_words:
-        return [character for character in line if not character.isspace()]
+        return list(line)
     return line.split() if is_tokenised else _WORD.findall(line)
 
 
@@ -150,13 +140,16 @@ def entities(
     ]
 
 
-def labelled(task: Any, data: Any, lines: Sequence[str]) -> list[dict[str, Any]]:
+def labelled(
+    task: Any, data: Any, lines: Sequence[str], changed: Counter[str]
+) -> list[dict[str, Any]]:
     """The label of each text, or the labels that hold, with probabilities.
 
     Args:
         task: a TextLabels.
         data: a data module of labels with the task's tokenizer.
         lines: texts; where the model reads pairs a tab stands between the two.
+        changed: counts by reason what is not read whole.
 
     Raises:
         ValueError: it does, and there is none.
@@ -169,18 +162,19 @@ def labelled(task: Any, data: Any, lines: Sequence[str]) -> list[dict[str, Any]]
     texts: list[tuple[str, ...]] = [(line,) for line in lines]
     if data.corpus.has_pairs:
         texts = [_pair(line) for line in lines]
-    for batch, own in data.batches_of(texts):
+    for batch, own in data.batches_of(texts, changed):
         with torch.no_grad():
             scores = task.network(move(batch, task.device))
         for row, shares in zip(own, task.probabilities(scores).tolist(), strict=True):
-            by_label = dict(zip(task.vocab.labels, (round(s, 4) for s in shares), strict=True))
+            by_label = dict(zip(task.vocab.labels, shares, strict=True))
+            shown = {name: round(share, 4) for name, share in by_label.items()}
             best = max(by_label, key=by_label.__getitem__)
             said: dict[str, Any] = (
                 {"labels": [name for name, share in by_label.items() if share > 0.5]}
                 if task.multiple
-                else {"label": best, "confidence": by_label[best]}
+                else {"label": best, "confidence": shown[best]}
             )
-            records.append({"text": "\t".join(row), **said, "probabilities": by_label})
+            records.append({"text": "\t".join(row), **said, "probabilities": shown})
     return records
 
 

@@ -137,7 +137,7 @@ class LabelDataModule(LabelledDataModule):
         """See LabelForm."""
         return LabelForm(self.max_length, self.multiple)
 
-    def make_reader(self, store: RaggedStore, *, is_training: bool) -> "LabelReader":
+    def make_reader(self, store: RaggedStore) -> "LabelReader":
         """A row for each example."""
         return LabelReader(store, self.multiple)
 
@@ -147,12 +147,13 @@ class LabelDataModule(LabelledDataModule):
         return texts, self.reader(split).batch(np.arange(len(texts)))
 
     def batches_of(
-        self, texts: Sequence[tuple[str, ...]]
+        self, texts: Sequence[tuple[str, ...]], changed: Counter[str]
     ) -> Iterator[tuple[LabelBatch, Sequence[tuple[str, ...]]]]:
         """Batches of texts without labels, and the texts of each.
 
         Args:
             texts: one each, or two.
+            changed: counts by reason what is not read whole.
         """
         label = self.tokenizer.labels[0]  # any: nobody looks at it
         for begin in range(0, len(texts), self.evaluation.batch_size):
@@ -162,7 +163,7 @@ class LabelDataModule(LabelledDataModule):
             ]
             rows = []
             for example in examples:
-                row = self.form.encoded(example, self.tokenizer.text, lambda _: 0, Counter())
+                row = self.form.encoded(example, self.tokenizer.text, lambda _: 0, changed)
                 cuts = np.cumsum(row.columns["parts"])[:-1]
                 rows.append(LabelRow(np.split(row.columns["ids"], cuts), np.zeros(1, np.int64)))
             yield collate_labels(rows, len(self.tokenizer.labels) if self.multiple else None), own

@@ -8,13 +8,11 @@ Shapes: C classes.
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-AVERAGES = ("micro avg", "macro avg", "weighted avg")
 
 
 class Span(NamedTuple):
@@ -144,35 +142,6 @@ def token_counts(gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str
     return _counts(right, given, wanted)
 
 
-def set_counts(
-    gold: Iterable[Collection[str]], predicted: Iterable[Collection[str]]
-) -> LabelCounts:
-    """Labels found of texts of which several may hold, or none.
-
-    Args:
-        gold: true labels of each text.
-        predicted: those given to it.
-    """
-    right: Counter[str] = Counter()
-    given: Counter[str] = Counter()
-    wanted: Counter[str] = Counter()
-    for true, guess in zip(gold, predicted, strict=True):
-        wanted.update(set(true))
-        given.update(set(guess))
-        right.update(set(true) & set(guess))
-    return _counts(right, given, wanted)
-
-
-def entity_report(gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> Report:
-    """The figures of `entity_counts`."""
-    return entity_counts(gold, predicted).report()
-
-
-def token_report(gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> Report:
-    """The figures of `token_counts`; its micro avg is the accuracy, and is high where O is."""
-    return token_counts(gold, predicted).report()
-
-
 def confusion(gold: Sequence[int], predicted: Sequence[int], num_classes: int) -> NDArray[np.int64]:
     """(C, C) counts by true class, the row, and predicted class; those of parts can be added.
 
@@ -198,13 +167,6 @@ def confusion(gold: Sequence[int], predicted: Sequence[int], num_classes: int) -
         )
     flat = np.bincount(true * num_classes + guess, minlength=num_classes**2)
     return flat.reshape(num_classes, num_classes).astype(np.int64)
-
-
-def class_report(
-    gold: Sequence[int], predicted: Sequence[int], classes: Sequence[str]
-) -> ClassReport:
-    """The figures of a classification; arguments and errors as of `confusion`."""
-    return report_of_confusion(confusion(gold, predicted, len(classes)), classes)
 
 
 def report_of_confusion(table: NDArray[np.int64], classes: Sequence[str]) -> ClassReport:

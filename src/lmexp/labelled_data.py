@@ -2,20 +2,18 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import lightning
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
 
 from lmexp import tokenizers
-from lmexp.batch import TrainStep
-from lmexp.batch_plan import deal
+from lmexp.buckets import Buckets, EveryEpoch, Reads
 from lmexp.labelled_preparation import Form, LabelledPreparation
-from lmexp.loaders import Positions, Rank, current_rank, eval_loader, train_loader
 from lmexp.networks.interface import Vocab
-from lmexp.pair_plan import BucketPlan, Lengths, PairScoringPlan, Rows
+from lmexp.pair_plan import Lengths, Rows
 from lmexp.preparation import Split, content_hash
 from lmexp.ragged import RAGGED_FORMAT, RaggedStore
 from lmexp.tokenizers import LabelledTokenizer
@@ -52,7 +50,7 @@ class Reader(Protocol):
         ...
 
 
-class LabelledDataModule(lightning.LightningDataModule):
+class LabelledDataModule(Buckets, lightning.LightningDataModule):
     """Labelled examples. A subclass says what is read of one, and how.
 
     Args:
@@ -70,9 +68,6 @@ class LabelledDataModule(lightning.LightningDataModule):
 
     counted: ClassVar[str] = "texts"  # what is predicted
     tokens: ClassVar[str] = "ids"  # the column of a store whose numbers are tokens
-
-    plan: BucketPlan  # of the training split, once it is prepared
-    pin_memory = False  # set it for a GPU
 
     def __init__(
         self,
@@ -95,7 +90,6 @@ class LabelledDataModule(lightning.LightningDataModule):
         self.num_workers, self.seed, self.micro_batches = num_workers, seed, micro_batches
         self.evaluation = evaluation
         self.data_hash = ""  # of the examples; known after prepare
-        self.position = (0, 0)  # epoch and step in it where training begins
         self._stores: dict[Split, RaggedStore] = {}
         self._readers: dict[Split, Reader] = {}
 
@@ -105,7 +99,7 @@ class LabelledDataModule(lightning.LightningDataModule):
         """How an example becomes numbers."""
 
     @abstractmethod
-    def make_reader(self, store: RaggedStore, *, is_training: bool) -> Reader:
+    def make_reader(self, store: RaggedStore) -> Reader:
         """The rows of a store."""
 
     def prepare(
@@ -147,14 +141,7 @@ class LabelledDataModule(lightning.LightningDataModule):
                     "them will ever be predicted, and each counts as an error"
                 )
         if "train" in splits:
-            lengths = self.reader("train").lengths
-            self.plan = BucketPlan(
-                Lengths(lengths, lengths),
-                batch_size=self.batch_size,
-                batch_tokens=self.batch_tokens,
-                micro_batches=self.micro_batches,
-                seed=self.seed,
-            )
+            self.plan_training()
 
     @property
     def vocab(self) -> LabelVocab:
@@ -171,56 +158,29 @@ class LabelledDataModule(lightning.LightningDataModule):
         """The rows of a prepared split."""
         if split not in self._readers:
             store = self.store(split)
-            self._readers[split] = self.make_reader(store, is_training=split == "train")
+            self._readers[split] = self.make_reader(store)
         return self._readers[split]
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps of an epoch; the same in every one."""
-        return self.plan.steps_per_epoch
+    def reads(self, split: Split) -> Reads:
+        """Rows; examples are scored, with all their rows."""
+        reader, whole = self.reader(split), self.store(split).columns[self.tokens].lengths
+        return Reads(
+            Lengths(reader.lengths, reader.lengths),
+            EveryEpoch(reader.batch),
+            Lengths(whole, whole),
+            partial(_whole, reader),
+        )
 
     @property
-    def tokens_per_step(self) -> int:
-        """Predicted things of a step, on average over an epoch."""
-        return max(1, round(self.reader("train").num_labels / self.steps_per_epoch))
+    def num_predicted(self) -> float:
+        """Labels of an epoch."""
+        return float(self.reader("train").num_labels)
 
     @property
     def reads_per_label(self) -> float:
         """Tokens that are read for each thing that is predicted."""
         reader = self.reader("train")
         return float(reader.lengths.sum()) / reader.num_labels
-
-    @property
-    def row_length(self) -> int:
-        """Tokens of a row, on average."""
-        return max(1, round(float(self.reader("train").lengths.mean())))
-
-    def start_at(self, position: tuple[int, int]) -> None:
-        """(epoch, step in it) where train_dataloader begins."""
-        self.position = position
-
-    def train_dataloader(self) -> DataLoader[TrainStep]:
-        """The steps of this rank from start_at on, epoch after epoch, without end."""
-        steps = LabelledSteps(self.reader("train"), self.plan, current_rank())
-        positions = Positions(self.steps_per_epoch, self.position)
-        return train_loader(
-            steps, positions, num_workers=self.num_workers, pin_memory=self.pin_memory
-        )
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Every example of the validation split once."""
-        return self.eval_dataloader("val")
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Every example of the test split once."""
-        return self.eval_dataloader("test")
-
-    def eval_dataloader(self, split: Split) -> DataLoader[Any]:
-        """Every example of a prepared split once, all rows of one in the same batch."""
-        column = self.store(split).columns[self.tokens].lengths
-        plan = PairScoringPlan(Lengths(column, column), self.evaluation.batch_size)
-        batches = deal(plan.batches(), *current_rank())
-        return eval_loader(LabelledBatches(self.reader(split), batches), pin_memory=self.pin_memory)
 
     def facts(self) -> dict[str, Any]:
         """What was read, for the record."""
@@ -239,31 +199,10 @@ class LabelledDataModule(lightning.LightningDataModule):
                 shared = int(np.isin(store.hashes, self._stores["train"].hashes).sum())
                 facts[split]["lines_in_train"] = shared  # examples
         if "train" in self._stores:
-            facts["padding"] = round(self.plan.padding(), 4)
-            facts["padding_of_random_batches"] = round(self.plan.random_padding(), 4)
+            facts |= self.padding_facts()
         return facts
 
 
-class LabelledSteps(Dataset[TrainStep]):
-    """The step at a position of the plan, as one rank reads it."""
-
-    def __init__(self, reader: Reader, plan: BucketPlan, rank: Rank) -> None:
-        self._reader, self._plan, self._rank = reader, plan, rank
-
-    def __getitem__(self, position: tuple[int, int]) -> TrainStep:
-        epoch, step = position
-        parts = deal(self._plan.step(epoch, step), *self._rank)
-        return TrainStep([self._reader.batch(rows) for rows in parts], epoch, step, carries=False)
-
-
-class LabelledBatches(Dataset[Any]):
-    """Batches of an evaluation."""
-
-    def __init__(self, reader: Reader, batches: list[Rows]) -> None:
-        self._reader, self._batches = reader, batches
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, index: int) -> Any:
-        return self._reader.batch(self._reader.rows_of(self._batches[index]))
+def _whole(reader: Reader, examples: Rows) -> Any:
+    """A batch of all rows of some examples."""
+    return reader.batch(reader.rows_of(examples))

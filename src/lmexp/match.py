@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lmexp import placement
+from lmexp import placement, text_input
+from lmexp.errors import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,26 +27,20 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(f"--top {args.top}: at least 1")
     if not args.candidates.is_file():
         raise FileNotFoundError(f"--candidates {args.candidates}: no such file")
-    candidates = [line for line in _text(args.candidates).split("\n") if line.strip()]
+    text = text_input.decoded(args.candidates.read_bytes(), f"--candidates {args.candidates}")
+    candidates = [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
     if not candidates:
         raise ValueError(f"--candidates {args.candidates} has no text: write one a line")
     from lmexp.loading import check_kind, load
 
     loaded = load(args.run, allow_targets=args.allow_targets)
     check_kind(loaded, "matches", args.run)
-    queries = args.text or [line.rstrip("\r\n") for line in sys.stdin]
+    queries = list(text_input.lines_of(args.text))
     with placement.place(loaded.task, args.device, args.precision):
         for record in matches(loaded, queries, candidates, args.top):
-            print(json.dumps(record, ensure_ascii=False), flush=True)
+            sys.stdout.buffer.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+        sys.stdout.buffer.flush()
     return 0
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        where = f"--candidates {path}, byte {error.start}"
-        raise ValueError(f"{where}: this is not UTF-8: save the file as UTF-8") from None
 
 
 def matches(
@@ -65,6 +60,8 @@ def matches(
 
     def read(texts: list[str]) -> Any:
         ids = loaded.tokenizer.source.encode_many(texts)
+        if cut := sum(len(own) > longest for own in ids):
+            say(f"{cut:,} texts are longer than {longest} tokens: their first {longest} are read")
         return task.read([(*own[:longest].tolist(), task.vocab.source.eos_id) for own in ids])
 
     scores = read(queries) @ read(candidates).T

@@ -1,12 +1,23 @@
 """The data module of texts and what fits them: pairs, of which each target is a candidate."""
 
 import dataclasses
+from collections import Counter
+from functools import partial
 from typing import Annotated, ClassVar
 
+import numpy as np
+import torch
 from annotated_types import Ge, Gt
+from numpy.typing import NDArray
 
+from lmexp.batch import MatchBatch
+from lmexp.buckets import EveryEpoch, Reads
+from lmexp.collate import collate_pairs
 from lmexp.pair_data import PairDataModule
+from lmexp.pair_plan import Rows
 from lmexp.pair_preparation import PairCleaning, PairCorpus
+from lmexp.pair_store import PairStore
+from lmexp.preparation import Split
 from lmexp.text_scores import Metric
 from lmexp.tokenizers import PairTokenizer, Tokenizer
 
@@ -68,13 +79,42 @@ class MatchDataModule(PairDataModule):
             evaluation=evaluation,
         )
 
+    def reads(self, split: Split) -> Reads:
+        """Pairs; of the training split each says how common its target is."""
+        reads, store = super().reads(split), self.store(split)
+        shares = log_shares(store) if split == "train" else np.zeros(store.num_pairs, np.float32)
+        batch = partial(collate_matches, store, shares)
+        return reads._replace(batch=EveryEpoch(batch), scored=batch)
+
     @property
-    def tokens_per_step(self) -> int:
-        """Pairs of a step, on average over an epoch."""
-        return max(1, round(self.store("train").num_pairs / self.steps_per_epoch))
+    def num_predicted(self) -> float:
+        """Pairs of an epoch."""
+        return float(self.store("train").num_pairs)
 
     @property
     def reads_per_label(self) -> float:
         """Tokens of both sides that are read for each pair."""
         store = self.store("train")
         return (len(store.source) + len(store.target)) / store.num_pairs
+
+
+def log_shares(store: PairStore) -> NDArray[np.float32]:
+    """(N,) ln of the share of a store's pairs that have the target of each."""
+    bounds = zip(store.target_starts.tolist(), store.target_lengths.tolist(), strict=True)
+    targets = [store.target[start : start + length].tobytes() for start, length in bounds]
+    count = Counter(targets)
+    counts = np.array([count[target] for target in targets], dtype=np.float64)
+    return np.log(counts / len(targets)).astype(np.float32)
+
+
+def collate_matches(store: PairStore, shares: NDArray[np.float32], rows: Rows) -> MatchBatch:
+    """Pairs, padded on the right to the longest of each side; none give one of nothing.
+
+    Args:
+        store: of their tokens.
+        shares: (N,), of all pairs of the store: MatchBatch.log_shares.
+        rows: (B,) numbers of pairs.
+    """
+    pairs = collate_pairs(store, rows)
+    own = torch.from_numpy(shares[rows]) if len(rows) else torch.zeros(1)
+    return MatchBatch(pairs.source_ids, pairs.source_mask, pairs.labels, own)

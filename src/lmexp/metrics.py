@@ -34,7 +34,7 @@ def language_model_figures(
     loss = nll_sum / tokens
     figures = {
         "loss": loss,
-        "perplexity": math.exp(loss) if loss < LARGEST_EXPONENT else math.inf,
+        "perplexity": perplexity(loss),
         "accuracy": correct / tokens,
         "tokens": float(tokens),
     }
@@ -42,3 +42,8 @@ def language_model_figures(
         bits = nll_sum / math.log(2)
         figures |= {"bits_per_byte": bits / num_bytes, "bits_per_char": bits / num_chars}
     return figures
+
+
+def perplexity(loss: float) -> float:
+    """exp of a loss in nats per token, infinite beyond what a float holds."""
+    return math.exp(loss) if loss < LARGEST_EXPONENT else math.inf

@@ -1,21 +1,19 @@
 """The data module of pairs: corpus + cleaning + tokenizers → token stores → buckets → loaders."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import lightning
 from annotated_types import Ge, Gt
-from torch.utils.data import DataLoader, Dataset
 
 from lmexp import tokenizers
-from lmexp.batch import PairBatch, TrainStep
-from lmexp.batch_plan import deal
+from lmexp.buckets import Buckets, EveryEpoch, Reads
 from lmexp.collate import collate_pairs
 from lmexp.execution import check_execution
-from lmexp.loaders import Positions, Rank, current_rank, eval_loader, train_loader
 from lmexp.networks.interface import Vocab
 from lmexp.overlap import cached_overlap
-from lmexp.pair_plan import BucketPlan, Lengths, PairScoringPlan, Rows
+from lmexp.pair_plan import Lengths
 from lmexp.pair_preparation import PairCleaning, PairCorpus, PairPreparation, check_tags
 from lmexp.pair_store import PairStore
 from lmexp.preparation import Split
@@ -43,7 +41,7 @@ class Evaluation(Protocol):
     def execute(self) -> bool: ...
 
 
-class PairDataModule(lightning.LightningDataModule):
+class PairDataModule(Buckets, lightning.LightningDataModule):
     """Pairs of texts.
 
     Args:
@@ -68,9 +66,6 @@ class PairDataModule(lightning.LightningDataModule):
     """
 
     text_kind: ClassVar[str] = "pairs"
-
-    plan: BucketPlan  # of the training split, once it is prepared
-    pin_memory = False  # set it for a GPU
 
     def __init__(
         self,
@@ -98,7 +93,6 @@ class PairDataModule(lightning.LightningDataModule):
         self.batch_size, self.batch_tokens = batch_size, batch_tokens
         self.num_workers, self.seed, self.micro_batches = num_workers, seed, micro_batches
         self.evaluation = evaluation
-        self._position = (0, 0)
         self.data_hash = ""  # of the pairs as they are cleaned; known after prepare
         self._stores: dict[Split, PairStore] = {}
 
@@ -139,13 +133,7 @@ class PairDataModule(lightning.LightningDataModule):
             scored = [split for split in splits if split != "train"]
             check_execution({split: self.store(split).tests() for split in scored})
         if "train" in splits:
-            self.plan = BucketPlan(
-                _lengths(self.store("train")),
-                batch_size=self.batch_size,
-                batch_tokens=self.batch_tokens,
-                micro_batches=self.micro_batches,
-                seed=self.seed,
-            )
+            self.plan_training()
 
     @property
     def vocab(self) -> PairVocab:
@@ -155,52 +143,21 @@ class PairDataModule(lightning.LightningDataModule):
         vocab = pair_vocab(PairTokenizer(self.tokenizer, self.tokenizer))
         return vocab if self.joint else PairVocab(vocab.source, Vocab(*vocab.target))
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps of an epoch; the same in every one."""
-        return self.plan.steps_per_epoch
+    def reads(self, split: Split) -> Reads:
+        """Pairs."""
+        store = self.store(split)
+        lengths = Lengths(store.source_lengths, store.target_lengths)
+        batch = partial(collate_pairs, store)
+        return Reads(lengths, EveryEpoch(batch), lengths, batch)
 
     @property
-    def tokens_per_step(self) -> int:
-        """Predicted tokens of a step, on average over an epoch."""
-        return max(1, round(len(self.store("train").target) / self.steps_per_epoch))
-
-    @property
-    def row_length(self) -> int:
-        """Tokens of a target, on average."""
-        return max(1, round(float(self.store("train").target_lengths.mean())))
+    def num_predicted(self) -> float:
+        """Tokens of an epoch's targets."""
+        return float(len(self.store("train").target))
 
     def store(self, split: Split) -> PairStore:
         """The tokens of a prepared split."""
         return self._stores[split]
-
-    def start_at(self, position: tuple[int, int]) -> None:
-        """(epoch, step in it) where train_dataloader begins."""
-        self._position = position
-
-    def train_dataloader(self) -> DataLoader[TrainStep]:
-        """The steps of this rank from start_at on, epoch after epoch, without end."""
-        steps = PairSteps(self.store("train"), self.plan, current_rank())
-        positions = Positions(self.steps_per_epoch, self._position)
-        return train_loader(
-            steps, positions, num_workers=self.num_workers, pin_memory=self.pin_memory
-        )
-
-    def val_dataloader(self) -> DataLoader[PairBatch]:
-        """Every pair of the validation split once."""
-        return self.eval_dataloader("val")
-
-    def test_dataloader(self) -> DataLoader[PairBatch]:
-        """Every pair of the test split once."""
-        return self.eval_dataloader("test")
-
-    def eval_dataloader(self, split: Split) -> DataLoader[PairBatch]:
-        """Every pair of a prepared split once."""
-        store = self.store(split)
-        plan = PairScoringPlan(_lengths(store), self.evaluation.batch_size)
-        return eval_loader(
-            PairBatches(store, deal(plan.batches(), *current_rank())), pin_memory=self.pin_memory
-        )
 
     def facts(self) -> dict[str, Any]:
         """What was read, for the record."""
@@ -218,8 +175,7 @@ class PairDataModule(lightning.LightningDataModule):
                 facts[split]["lines_in_train"] = overlap.lines  # sources
                 facts[split]["documents_in_train"] = overlap.documents  # pairs
         if "train" in self._stores:
-            facts["padding"] = round(self.plan.padding(), 4)
-            facts["padding_of_random_batches"] = round(self.plan.random_padding(), 4)
+            facts |= self.padding_facts()
         return facts
 
 
@@ -230,33 +186,3 @@ def pair_vocab(tokenizer: PairTokenizer) -> PairVocab:
     if tokenizer.is_joint:
         return PairVocab(source, source)
     return PairVocab(source, Vocab(tokenizer.target.vocab_size, *ids))
-
-
-def _lengths(store: PairStore) -> Lengths:
-    return Lengths(store.source_lengths, store.target_lengths)
-
-
-class PairSteps(Dataset[TrainStep]):
-    """The step at a position of the plan, as one rank reads it."""
-
-    def __init__(self, store: PairStore, plan: BucketPlan, rank: Rank) -> None:
-        self._store, self._plan, self._rank = store, plan, rank
-
-    def __getitem__(self, position: tuple[int, int]) -> TrainStep:
-        epoch, step = position
-        parts = deal(self._plan.step(epoch, step), *self._rank)
-        batches = [collate_pairs(self._store, rows) for rows in parts]
-        return TrainStep(batches, epoch, step, carries=False)
-
-
-class PairBatches(Dataset[PairBatch]):
-    """Batches of an evaluation."""
-
-    def __init__(self, store: PairStore, batches: list[Rows]) -> None:
-        self._store, self._batches = store, batches
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, index: int) -> PairBatch:
-        return collate_pairs(self._store, self._batches[index])

@@ -214,8 +214,8 @@ def _time_text(network: Any, data: Any, total_steps: int, hardware: Any) -> str:
     from lmexp.report import duration
 
     peak = peak_flops_of_all(hardware)
-    read = data.tokens_per_step * getattr(data, "reads_per_label", 1.0)
-    flops = flops_per_token(network, data.row_length) * read * total_steps
+    network.reads_per_label = getattr(data, "reads_per_label", 1.0)
+    flops = flops_per_token(network, data.row_length) * data.tokens_per_step * total_steps
     time = duration(expected_seconds(flops, peak))
     return (
         f"{time} of training, a rough estimate: {USED_SHARE:.0%} of the {peak / 1e9:,.0f} GFLOP/s "

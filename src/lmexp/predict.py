@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmexp import placement
+from lmexp import placement, text_input
 from lmexp.errors import typed
 
 if TYPE_CHECKING:
@@ -98,26 +98,16 @@ def _positive(args: argparse.Namespace, name: str) -> int:
 def _prompts(args: argparse.Namespace) -> list[str]:
     """The texts to continue; an empty text where standard input is a terminal or empty."""
     if args.prompt:
-        typed = [text.encode("utf-8", "surrogateescape") for text in args.prompt]  # argv's bytes
-        return [_decoded(prompt, "--prompt") for prompt in typed]
+        return [text_input.argument(prompt, "--prompt") for prompt in args.prompt]
     if args.prompts_file is not None:
-        text = _decoded(args.prompts_file.read_bytes(), str(args.prompts_file))
+        text = text_input.decoded(args.prompts_file.read_bytes(), str(args.prompts_file))
         if not text:
             raise ValueError(f"{args.prompts_file} is empty: write one prompt a line")
     else:
         is_silent = sys.stdin is None or sys.stdin.isatty()
-        text = "" if is_silent else _decoded(sys.stdin.buffer.read(), "standard input")
+        text = "" if is_silent else text_input.decoded(sys.stdin.buffer.read(), "standard input")
     lines = text.replace("\r\n", "\n").removesuffix("\n")
     return lines.split("\n")
-
-
-def _decoded(given: bytes, source: str) -> str:
-    try:
-        return given.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{source}: byte {error.start} is no UTF-8: save or type the text as UTF-8"
-        ) from None
 
 
 def _say_how_long(prompts: Sequence[Sequence[int]], max_length: int | None) -> None:

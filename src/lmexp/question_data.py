@@ -117,7 +117,7 @@ class QuestionDataModule(LabelledDataModule):
                 "questions that their context answers"
             )
 
-    def make_reader(self, store: RaggedStore, *, is_training: bool) -> QuestionReader:
+    def make_reader(self, store: RaggedStore) -> QuestionReader:
         """Windows of at most max_length tokens."""
         return QuestionReader(store, self.max_length)
 

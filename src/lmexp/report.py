@@ -221,5 +221,5 @@ def use_of(text_kind: str, run: str) -> str:
         "tags": f'label {run} --text "A sentence of yours."',
         "questions": f'answer {run} --context page.txt --question "Who wrote it?"',
         "matches": f"match {run} --candidates texts.txt < queries.txt",
-        "labels": f'label {run} --text "A text of yours."',
+        "labels": f"label {run} < texts.txt",
     }.get(text_kind, f'generate {run} --prompt "The"')

@@ -1,6 +1,7 @@
 """Command `sample`: sentences from a sentence VAE, each from a point drawn from the prior."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from lmexp import placement
@@ -32,11 +33,11 @@ def main(args: argparse.Namespace) -> int:
     from lmexp.decoding.sampling import Sampling
     from lmexp.loading import check_kind, load
 
-    sampling = Sampling(temperature=args.temperature, seed=args.seed)
+    sampling = Sampling(temperature=args.temperature, seed=args.seed)  # refuses what cannot be
     loaded = load(args.run, allow_targets=args.allow_targets)
     check_kind(loaded, "sentences", args.run)
     longest = max(1, loaded.recipe["data"]["max_length"] - 1)
-    sampling = Sampling(temperature=args.temperature, seed=args.seed, max_new_tokens=longest)
+    sampling = dataclasses.replace(sampling, max_new_tokens=longest)
     for first in range(0, args.count, BATCH):
         rows = range(first, min(first + BATCH, args.count))
         latent = normals(args.seed, rows, 1, loaded.network.latent_size)[0]

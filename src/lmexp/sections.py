@@ -47,7 +47,7 @@ SECTIONS = {
         lambda target: "network_kind" in target.constants and _is_a("LightningModule")(target),
         frozenset(
             {"architecture", "vocab", "optimizer", "schedule", "seed"}
-            | {"carries_state", "document_mask", "has_pairs", "mask_rate", "spelled", "multiple"}
+            | {"carries_state", "document_mask", "has_pairs", "spelled", "multiple"}
         ),
     ),
     "tokenizer": Section(

@@ -8,14 +8,12 @@ import numpy as np
 import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from lmexp.batch import SegmentBatch, TrainStep
-from lmexp.batch_plan import deal
+from lmexp.batch import SegmentBatch
+from lmexp.buckets import Buckets, Reads
 from lmexp.collate import collate_segments
-from lmexp.loaders import Positions, Rank, current_rank, eval_loader, train_loader
 from lmexp.masking import Masking, WordEdges
-from lmexp.pair_plan import BucketPlan, Lengths, PairScoringPlan, Rows
+from lmexp.pair_plan import Lengths, Rows
 from lmexp.preparation import Cleaning, Corpus, Split
 from lmexp.prepared_text import PreparedText
 from lmexp.segment_plan import OF_EVALUATION, Pairs, Segments, cut
@@ -43,14 +41,15 @@ class EvalSegments:
     pseudo_sequences: Annotated[int, Ge(0)]
 
 
-class SegmentDataModule(PreparedText):
+class SegmentDataModule(Buckets, PreparedText):
     """Documents for a masked language model.
 
     Args:
         corpus: of text.
         tokenizer: fitted by prepare on the training split.
         cleaning: applied to every split.
-        max_length: tokens of a sequence, the reserved ids at its ends included.
+        max_length: tokens of a sequence, the reserved ids at its ends included; with pairs a
+            segment of two tokens has to fit, so that none is left without one.
         batch_size: sequences of an optimizer step, over all micro-batches and ranks.
         batch_tokens: the same in tokens, padding included; exactly one of the two is given.
         mask_rate: see Masking.
@@ -68,15 +67,13 @@ class SegmentDataModule(PreparedText):
 
     text_kind: ClassVar[str] = "segments"
 
-    plan: BucketPlan  # of the training split, once it is prepared
-
     def __init__(
         self,
         corpus: Corpus,
         tokenizer: Tokenizer,
         cleaning: Cleaning,
         *,
-        max_length: Annotated[int, Gt(4)],
+        max_length: Annotated[int, Gt(5)],
         batch_size: Annotated[int, Gt(0)] | None,
         batch_tokens: Annotated[int, Gt(0)] | None,
         mask_rate: Annotated[float, Gt(0), Lt(1)],
@@ -111,13 +108,7 @@ class SegmentDataModule(PreparedText):
                 "and the training text is one: write data.corpus.document=line or blank_line, or "
                 "data.pairs=sentence_order or null"
             )
-        self.plan = BucketPlan(
-            self.reader("train").lengths,
-            batch_size=self.batch_size,
-            batch_tokens=self.batch_tokens,
-            micro_batches=self.micro_batches,
-            seed=self.seed,
-        )
+        super().plan_training()
 
     def reader(self, split: Split) -> "Reader":
         """The sequences of a prepared split."""
@@ -139,45 +130,24 @@ class SegmentDataModule(PreparedText):
             self._readers[split] = Reader(segments, hides, Lengths(lengths, lengths))
         return self._readers[split]
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps of an epoch; the same in every one."""
-        return self.plan.steps_per_epoch
-
-    @property
-    def tokens_per_step(self) -> int:
-        """Hidden tokens of a step, on average over an epoch."""
-        lengths = self.reader("train").lengths.source
-        return max(1, round(self.masking.rate * float(lengths.sum()) / self.steps_per_epoch))
-
-    @property
-    def row_length(self) -> int:
-        """Tokens of a sequence, on average."""
-        return max(1, round(float(self.reader("train").lengths.source.mean())))
-
-    def train_dataloader(self) -> DataLoader[TrainStep]:
-        """The steps of this rank from start_at on, epoch after epoch, without end."""
-        steps = SegmentSteps(self.reader("train"), self.plan, current_rank())
-        positions = Positions(self.steps_per_epoch, self.position)
-        return train_loader(
-            steps, positions, num_workers=self.num_workers, pin_memory=self.pin_memory
-        )
-
-    def eval_dataloader(self, split: Split) -> DataLoader[SegmentBatch]:
-        """Every sequence of a prepared split once, the same tokens hidden each time."""
+    def reads(self, split: Split) -> Reads:
+        """Sequences; when they are scored, the same tokens are hidden each time."""
         reader = self.reader(split)
-        batches = PairScoringPlan(reader.lengths, self.evaluation.batch_size).batches()
-        return eval_loader(
-            SegmentBatches(reader, deal(batches, *current_rank())), pin_memory=self.pin_memory
-        )
+        return Reads(reader.lengths, reader.batch, reader.lengths, reader.scored)
+
+    @property
+    def num_predicted(self) -> float:
+        """Hidden tokens of an epoch, on average."""
+        return self.masking.rate * float(self.reader("train").lengths.source.sum())
+
+    @property
+    def reads_per_label(self) -> float:
+        """Tokens that are read for each that is hidden, on average."""
+        return 1 / self.masking.rate
 
     def facts(self) -> dict[str, Any]:
         """What was read, for the record."""
-        facts = super().facts()
-        if "train" in self._stores:
-            facts["padding"] = round(self.plan.padding(), 4)
-            facts["padding_of_random_batches"] = round(self.plan.random_padding(), 4)
-        return facts
+        return super().facts() | (self.padding_facts() if "train" in self._stores else {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,9 +166,13 @@ class Reader:
             lambda ids, draw: self.hides(ids, draw=draw),
         )
 
+    def scored(self, rows: Rows) -> SegmentBatch:
+        """Some sequences as they are drawn in every evaluation."""
+        return self.batch(rows, OF_EVALUATION)
+
     def first(self, count: int) -> SegmentBatch:
         """The first sequences of the evaluation."""
-        return self.batch(np.arange(min(count, self.num_sequences)), OF_EVALUATION)
+        return self.scored(np.arange(min(count, self.num_sequences)))
 
     @property
     def num_sequences(self) -> int:
@@ -208,29 +182,3 @@ class Reader:
     def whole(self, row: int) -> Tensor:
         """(T,) the ordinary ids of a sequence, none of them hidden, as one segment."""
         return torch.from_numpy(self.segments.chunk(row))
-
-
-class SegmentSteps(Dataset[TrainStep]):
-    """The step at a position of the plan, as one rank reads it."""
-
-    def __init__(self, reader: Reader, plan: BucketPlan, rank: Rank) -> None:
-        self._reader, self._plan, self._rank = reader, plan, rank
-
-    def __getitem__(self, position: tuple[int, int]) -> TrainStep:
-        epoch, step = position
-        parts = deal(self._plan.step(epoch, step), *self._rank)
-        batches = [self._reader.batch(rows, epoch) for rows in parts]
-        return TrainStep(batches, epoch, step, carries=False)
-
-
-class SegmentBatches(Dataset[SegmentBatch]):
-    """Batches of an evaluation."""
-
-    def __init__(self, reader: Reader, batches: list[Rows]) -> None:
-        self._reader, self._batches = reader, batches
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, index: int) -> SegmentBatch:
-        return self._reader.batch(self._batches[index], OF_EVALUATION)

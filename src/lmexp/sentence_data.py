@@ -6,14 +6,12 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from annotated_types import Ge, Gt, Lt
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
 
-from lmexp.batch import SentenceBatch, TrainStep
-from lmexp.batch_plan import deal
+from lmexp.batch import SentenceBatch
+from lmexp.buckets import Buckets, Reads
 from lmexp.collate import collate_sentences
-from lmexp.loaders import Positions, Rank, current_rank, eval_loader, train_loader
 from lmexp.packing import TokenStore
-from lmexp.pair_plan import BucketPlan, Lengths, PairScoringPlan, Rows
+from lmexp.pair_plan import Lengths, Rows
 from lmexp.preparation import Cleaning, Corpus, Split
 from lmexp.prepared_text import PreparedText
 from lmexp.segment_plan import Chunks, cut_extents, extents
@@ -46,7 +44,7 @@ class EvalSentences:
     sample_sentences: Annotated[int, Ge(0)]
 
 
-class SentenceDataModule(PreparedText):
+class SentenceDataModule(Buckets, PreparedText):
     """Documents as sentences; a line break at the end of one is left out, as its end says so.
 
     Args:
@@ -70,8 +68,6 @@ class SentenceDataModule(PreparedText):
     """
 
     text_kind: ClassVar[str] = "sentences"
-
-    plan: BucketPlan  # of the training split, once it is prepared
 
     def __init__(
         self,
@@ -97,16 +93,6 @@ class SentenceDataModule(PreparedText):
         self.num_workers, self.seed, self.micro_batches = num_workers, seed, micro_batches
         self.evaluation = evaluation
         self._readers: dict[Split, Reader] = {}
-
-    def plan_training(self) -> None:
-        """Sentences of similar lengths side by side."""
-        self.plan = BucketPlan(
-            self.reader("train").lengths,
-            batch_size=self.batch_size,
-            batch_tokens=self.batch_tokens,
-            micro_batches=self.micro_batches,
-            seed=self.seed,
-        )
 
     def reader(self, split: Split) -> "Reader":
         """The sentences of a prepared split.
@@ -140,46 +126,19 @@ class SentenceDataModule(PreparedText):
         ]
         return begins, ends - ((ends > begins) & np.isin(last, breaks))
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps of an epoch; the same in every one."""
-        return self.plan.steps_per_epoch
-
-    @property
-    def tokens_per_step(self) -> int:
-        """Predicted tokens of a step, on average over an epoch."""
-        return max(
-            1, round(float(self.reader("train").lengths.source.sum()) / self.steps_per_epoch)
-        )
-
-    @property
-    def row_length(self) -> int:
-        """Tokens of a sequence, on average."""
-        return max(1, round(float(self.reader("train").lengths.source.mean())))
-
-    def train_dataloader(self) -> DataLoader[TrainStep]:
-        """The steps of this rank from start_at on, epoch after epoch, without end."""
-        steps = SentenceSteps(self.reader("train"), self.plan, current_rank())
-        positions = Positions(self.steps_per_epoch, self.position)
-        return train_loader(
-            steps, positions, num_workers=self.num_workers, pin_memory=self.pin_memory
-        )
-
-    def eval_dataloader(self, split: Split) -> DataLoader[SentenceBatch]:
-        """Every sentence of a prepared split once, no word dropped."""
+    def reads(self, split: Split) -> Reads:
+        """Sentences; when they are scored, no word is dropped."""
         reader = self.reader(split)
-        batches = PairScoringPlan(reader.lengths, self.evaluation.batch_size).batches()
-        return eval_loader(
-            SentenceBatches(reader, deal(batches, *current_rank())), pin_memory=self.pin_memory
-        )
+        return Reads(reader.lengths, reader.batch, reader.lengths, reader.scored)
+
+    @property
+    def num_predicted(self) -> float:
+        """Tokens of an epoch."""
+        return float(self.reader("train").lengths.source.sum())
 
     def facts(self) -> dict[str, Any]:
         """What was read, for the record."""
-        facts = super().facts()
-        if "train" in self._stores:
-            facts["padding"] = round(self.plan.padding(), 4)
-            facts["padding_of_random_batches"] = round(self.plan.random_padding(), 4)
-        return facts
+        return super().facts() | (self.padding_facts() if "train" in self._stores else {})
 
 
 class Reader:
@@ -210,37 +169,15 @@ class Reader:
         ]
         return collate_sentences(sentences, drops, np.array(rows, dtype=np.int64))
 
+    def scored(self, rows: Rows) -> SentenceBatch:
+        """Some sentences; a split that is scored drops no word in any epoch."""
+        return self.batch(rows, 0)
+
     def first(self, count: int) -> SentenceBatch:
         """The sentences that come first in the text."""
-        return self.batch(np.arange(min(count, self.num_sequences)), 0)
+        return self.scored(np.arange(min(count, self.num_sequences)))
 
     @property
     def num_sequences(self) -> int:
         """Of an epoch."""
         return len(self.lengths.source)
-
-
-class SentenceSteps(Dataset[TrainStep]):
-    """The step at a position of the plan, as one rank reads it."""
-
-    def __init__(self, reader: Reader, plan: BucketPlan, rank: Rank) -> None:
-        self._reader, self._plan, self._rank = reader, plan, rank
-
-    def __getitem__(self, position: tuple[int, int]) -> TrainStep:
-        epoch, step = position
-        parts = deal(self._plan.step(epoch, step), *self._rank)
-        batches = [self._reader.batch(rows, epoch) for rows in parts]
-        return TrainStep(batches, epoch, step, carries=False)
-
-
-class SentenceBatches(Dataset[SentenceBatch]):
-    """Batches of an evaluation."""
-
-    def __init__(self, reader: Reader, batches: list[Rows]) -> None:
-        self._reader, self._batches = reader, batches
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, index: int) -> SentenceBatch:
-        return self._reader.batch(self._batches[index], 0)

@@ -15,10 +15,11 @@ from lmexp import tokenizers
 from lmexp.build import build_data
 from lmexp.loading import find_checkpoint
 from lmexp.targets import build
-from lmexp.tokenizers import PairTokenizer
+from lmexp.tokenizers import LabelledTokenizer, PairTokenizer
 
 Recipe = Mapping[str, Any]
 SHOWN = 4  # groups of names in a report
+OF_LABELS = ("head", "crf")  # layers of a network that mean nothing without their labels
 ADAPTED = ".base_layer."  # in the names of a layer that LoRA has wrapped
 
 
@@ -28,6 +29,7 @@ class Start(NamedTuple):
     source: str  # as it is reported
     tokenizer: Any
     tensors: Callable[[nn.Module], Mapping[str, Tensor]]  # by their names in a network
+    labels: tuple[str, ...] | None = None  # that it predicts; None: none
 
 
 def start_of(recipe: Recipe, allow_targets: Sequence[str] = ()) -> Start | None:
@@ -81,10 +83,12 @@ def _of_run(recipe: Recipe) -> Start:
     means = {name: value for name, value in average.items() if isinstance(value, Tensor)}
     what = "the average of weights" if means else "weights"
     steps = f"{what} after step {saved['training']['steps_done']:,}"
+    tokenizer = tokenizers.from_state(saved["tokenizer"])
     return Start(
         f"init_from={recipe['init_from']} ({path.name}, {steps})",
-        tokenizers.from_state(saved["tokenizer"]),
+        tokenizer,
         lambda _: inner | means,
+        getattr(tokenizer, "labels", None),
     )
 
 
@@ -96,9 +100,13 @@ def data_of(recipe: Recipe, start: Start | None, allow_targets: Sequence[str] = 
     """
     if start is None:
         return build_data(recipe, build(recipe["tokenizer"], allow_targets), allow_targets)
-    data = build_data(recipe, start.tokenizer, allow_targets)
-    if getattr(data, "text_kind", "text") == "pairs":
-        data.tokenizer = _of_pairs(start.tokenizer, data)
+    given = start.tokenizer  # its labels are those of other texts: they are numbered anew
+    given = given.text if isinstance(given, LabelledTokenizer) else given
+    data = build_data(recipe, given, allow_targets)
+    if hasattr(data, "language_tags"):
+        data.tokenizer = _of_pairs(given, data)
+    elif isinstance(given, PairTokenizer):
+        data.tokenizer = given.source  # of texts that fit others: one tokenizer for both sides
     return data
 
 
@@ -125,6 +133,8 @@ def _of_pairs(given: Any, data: Any) -> PairTokenizer:
 def put_in(task: Any, start: Start) -> list[str]:
     """Give the task's network the tensors whose names and shapes agree; a report of some lines.
 
+    Layers that are of labels are left out, unless the labels are the same.
+
     Raises:
         ValueError: none agrees.
     """
@@ -134,7 +144,13 @@ def put_in(task: Any, start: Start) -> list[str]:
         for name, tensor in network.state_dict(keep_vars=True).items()
     }
     theirs = {name.replace(ADAPTED, "."): t for name, t in start.tensors(network).items()}
-    found = [n for n, t in own.items() if n in theirs and theirs[n].shape == t.shape]
+    is_known = getattr(task.vocab, "labels", None) == start.labels
+    found = [
+        name
+        for name, tensor in own.items()
+        if name in theirs and theirs[name].shape == tensor.shape
+        if is_known or name.split(".")[0] not in OF_LABELS
+    ]
     if not found:
         raise ValueError(
             f"{start.source}: no tensor of it has name and shape of one of the network: it has "

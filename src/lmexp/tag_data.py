@@ -101,6 +101,6 @@ class TagDataModule(LabelledDataModule):
                 rows += tag_rows(number, columns, self.max_length - ENDS)
             yield collate_tags(rows, self.spelling)
 
-    def make_reader(self, store: RaggedStore, *, is_training: bool) -> TagReader:
+    def make_reader(self, store: RaggedStore) -> TagReader:
         """Windows of at most max_length tokens."""
         return TagReader(store, self.max_length - ENDS, self.spelling)

@@ -4,7 +4,7 @@ A network is a backbone of embeddings and stacked layers, and the heads of its t
 embeddings, 1 is the first layer; what comes after the last one, heads included, is deeper still.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -92,14 +92,12 @@ class Tuning:
         unknown = set(self.targets or ()) - last
         chosen = [n for n in matrices if not self.targets or n.rpartition(".")[2] in self.targets]
         if unknown or not chosen:
-            raise ValueError(
-                f"tuning.targets={self.targets}: the layers have matrices of the names "
-                f"{', '.join(sorted(last)) or 'of none'}"
-            )
+            raise ValueError(_no_target(self.targets, sorted(last)))
+        assert self.rank is not None
         is_turned = any(not isinstance(matrices[name], nn.Linear) for name in chosen)
         heads = [p for name, p in network.named_parameters() if not _is_of_backbone(network, name)]
         settings = LoraConfig(
-            r=self.rank or 0,
+            r=self.rank,
             lora_alpha=self.alpha,
             target_modules=chosen,
             fan_in_fan_out=is_turned,
@@ -107,6 +105,16 @@ class Tuning:
         inject_adapter_in_model(settings, network)
         for parameter in heads:
             parameter.requires_grad_(True)
+
+
+def _no_target(targets: Sequence[str] | None, names: Sequence[str]) -> str:
+    asked = f"tuning.targets={'null' if targets is None else '[' + ','.join(targets) + ']'}"
+    if not names:
+        return f"{asked}: the network's layers have no matrix that LoRA adapts: write tuning=full"
+    return (
+        f"{asked}: the layers have matrices of other names: write tuning.targets=[…] with some of "
+        f"{', '.join(names)}"
+    )
 
 
 def _backbone(network: nn.Module) -> str:

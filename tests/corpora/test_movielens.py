@@ -76,6 +76,36 @@ def test_a_file_without_the_columns_is_refused(folder):
         list(corpus(folder).pairs("train"))
 
 
+@pytest.mark.parametrize(
+    ("file", "was", "now", "told"),
+    [
+        ("ratings.csv", "1,11,5.0,10", "1,99,5.0,10", r"line 3: movieId '99' is not in .*movies"),
+        ("ratings.csv", "1,11,5.0,10", "1,11,five,10", r"line 3: rating is 'five', not a number"),
+        ("ratings.csv", "1,11,5.0,10", "1,11", r"ratings.csv, line 3"),
+        ("movies.csv", "Eleven", "\udcff", r"movies.csv.*UTF-8"),
+    ],
+)
+def test_a_mistake_in_a_file_says_where_it_is(folder, file, was, now, told):
+    text = (folder / file).read_text().replace(was, now)
+    (folder / file).write_bytes(text.encode("utf-8", "surrogateescape"))
+
+    with pytest.raises(ValueError, match=told):
+        list(corpus(folder).pairs("train"))
+
+
+def test_what_was_rated_in_one_second_is_in_no_order_that_tells_something(folder):
+    names = [f"{number:02}" for number in range(20)]
+    (folder / "movies.csv").write_text("movieId,title\n" + "".join(f"{n},{n}\n" for n in names))
+    rated = "".join(f"{user},{name},5,1\n" for user in "ab" for name in names)
+    (folder / "ratings.csv").write_text(f"userId,movieId,rating,timestamp\n{rated}")
+
+    orders = [[*p.source.split(" | "), p.target] for p in corpus(folder, history=20).pairs("test")]
+
+    assert [sorted(order) for order in orders] == [names, names]
+    assert orders[0] != orders[1]
+    assert names not in orders
+
+
 def test_the_real_files_give_a_test_pair_a_user():
     root = Path(os.environ.get("LMEXP_DATA", "nowhere")) / "movielens_small"
     if not root.is_dir():

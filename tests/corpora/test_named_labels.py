@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lmexp.label_scores import token_report
+from lmexp.label_scores import token_counts
 from lmexp.targets import build
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -45,7 +45,7 @@ def test_the_supports_of_conll2003_are_those_of_the_table(data_folder):
     data_folder("conll2003")
     gold = [sentence.tags for sentence in load("conll2003").tagged("test")]
 
-    report = token_report(gold, [["O"] * len(tags) for tags in gold])
+    report = token_counts(gold, [["O"] * len(tags) for tags in gold]).report()
 
     assert {tag: row.support for tag, row in report.rows.items()} == {
         "B-LOC": 1668,

@@ -87,11 +87,9 @@ def write_rows(file: str) -> None:
 
     A row of text is named by its first token's place, a pair, a chunk or a window by its number.
     """
-    from lmexp import labelled_data, loaders, pair_data, segment_data, sentence_data
+    from lmexp import buckets, loaders
 
-    kinds = loaders.TrainSteps, pair_data.PairSteps, segment_data.SegmentSteps
-    kinds += labelled_data.LabelledSteps, sentence_data.SentenceSteps
-    for steps in kinds:
+    for steps in (loaders.TrainSteps, buckets.BucketSteps):
         _write_rows_of(importlib.import_module(steps.__module__), steps, file)
 
 
@@ -276,9 +274,9 @@ def fail_in_worker(how: str, step: int) -> None:
     """The process that reads the data raises, or is killed, at a step."""
     from torch.utils.data import get_worker_info
 
-    from lmexp import loaders, pair_data
+    from lmexp import buckets, loaders
 
-    for steps in (loaders.TrainSteps, pair_data.PairSteps):
+    for steps in (loaders.TrainSteps, buckets.BucketSteps):
         read = steps.__getitem__
 
         def failing(self, position, read=read):

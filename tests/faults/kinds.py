@@ -2,8 +2,11 @@
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import pytest
 
 EPOCH = 13  # steps
 QUESTIONS_OF = {"train": 116, "val": 20, "test": 20}  # EPOCH steps of windows
@@ -65,6 +68,20 @@ KINDS = {
     "translation lstm": Kind(TEXT_TO_TEXT, ("model=lstm", *PAIRS)),
     "translation transformer": Kind(TEXT_TO_TEXT, ("model=transformer", *TRANSFORMER, *PAIRS)),
 }
+
+
+def turns(names: Sequence[Any], ranks: Sequence[int]) -> list[Any]:
+    """(kind, name, ranks) for pytest: each kind with each name once, the ranks in turn.
+
+    So each number of ranks meets every kind and every name. What is left of the product is slow.
+    """
+    return [
+        pytest.param(kind, name, number, marks=() if is_turn else pytest.mark.slow)
+        for of_kind, kind in enumerate(KINDS)
+        for of_name, name in enumerate(names)
+        for of_ranks, number in enumerate(ranks)
+        for is_turn in [(of_kind + of_name) % len(ranks) == of_ranks]
+    ]
 
 
 WORDS = ["the", "import", "statement", "binds", "a", "name", "in", "scope"]

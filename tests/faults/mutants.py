@@ -15,9 +15,9 @@ def draws_from_one_stream() -> None:
 
 def repeats_a_step() -> None:
     """A resumed run begins a step too early."""
-    from lmexp import data, pair_data
+    from lmexp import buckets, data
 
-    for module in (data.TextDataModule, pair_data.PairDataModule):
+    for module in (data.TextDataModule, buckets.Buckets):
         start_at = module.start_at
 
         def early(self, position, start_at=start_at):
@@ -56,9 +56,9 @@ def adds_no_gradients_up() -> None:
 
 def deals_too_little() -> None:
     """The last micro-batch of a step is read by nobody."""
-    from lmexp import loaders, pair_data
+    from lmexp import buckets, loaders
 
-    for module in (loaders, pair_data):
+    for module in (loaders, buckets):
         deal = module.deal
 
         def careless(micro_batches, rank, world_size, deal=deal):
@@ -70,7 +70,7 @@ def deals_too_little() -> None:
 
 def pads_by_repeating() -> None:
     """Ranks without an example score one a second time, as DistributedSampler does."""
-    from lmexp import batch_plan, pair_data
+    from lmexp import batch_plan, buckets
 
     deal = batch_plan.deal
 
@@ -78,7 +78,7 @@ def pads_by_repeating() -> None:
         mine = deal(batches, rank, world_size)
         return [rows if len(rows) else batches[0] for rows in mine]
 
-    batch_plan.deal = pair_data.deal = repeating
+    batch_plan.deal = buckets.deal = repeating
 
 
 def gathers_in_another_order() -> None:

@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
-from kinds import KINDS, overrides, tagged, write_questions
+from kinds import overrides, tagged, turns, write_questions
 
 EXAMPLES = (1, 2, 5, 7, 101)
 RANKS = (1, 2, 3, 4)
@@ -83,9 +83,7 @@ def check(server, text, alone, folder: Path, kind: str, count: int, ranks: int, 
         assert expected["test/chrf"] > 0 or count < max(EXAMPLES)  # which are no words yet
 
 
-@pytest.mark.parametrize("ranks", RANKS[1:])
-@pytest.mark.parametrize("count", EXAMPLES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "count", "ranks"), turns(EXAMPLES, RANKS[1:]))
 def test_figures_are_the_same_on_any_number_of_ranks(
     kind, count, ranks, server, text, alone, tmp_path
 ):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from interruption import assert_same_run
-from kinds import EPOCH, KINDS, MICRO_BATCHES, overrides
+from kinds import EPOCH, KINDS, MICRO_BATCHES, overrides, turns
 
 RANKS = (1, 2)
 MOMENTS = (
@@ -86,9 +86,7 @@ def check(server, whole, text, folder: Path, kind: str, name: str, ranks: int, f
         assert set(Counter(rows).values()) == {1}
 
 
-@pytest.mark.parametrize("ranks", RANKS)
-@pytest.mark.parametrize("name", MOMENTS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "name", "ranks"), turns(MOMENTS, RANKS))
 def test_killed_and_resumed_is_bitwise_the_uninterrupted_run(
     kind, name, ranks, server, whole, text, tmp_path
 ):

@@ -31,7 +31,7 @@ PLAIN = {"dropout": 0.0, "label_smoothing": 0.0, "focal_gamma": 0.0, "clip_norm"
 
 def tagger(name: str, *, crf: bool) -> TokenLabels:
     torch.manual_seed(0)
-    options = PLAIN | {"ema_decay": None, "spelling_size": 6}
+    options = PLAIN | {"ema_decay": None, "spelling_size": 6, "entity_groups": None}
     return TokenLabels(ENCODERS[name], TAGS, crf=crf, spelled=True, **options)
 
 

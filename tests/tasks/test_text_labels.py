@@ -114,6 +114,18 @@ def test_several_labels_are_scored_as_scikit_learn_scores_them():
         assert figures[f"{average}_f1"] == pytest.approx(expected)
 
 
+def test_a_label_that_occurs_nowhere_counts_in_no_average():
+    model = task(multiple=True)
+    own = batch([0], [1], [0, 1], count=3)
+    with torch.no_grad():
+        model.network.head.weight.zero_()
+        model.network.head.bias.copy_(torch.tensor([1.0, 1.0, -1.0]))  # the third never
+
+    figures = model.evaluate([own], store()).figures()
+
+    assert figures["macro_f1"] == pytest.approx(0.8)  # of two, each right in two of three
+
+
 def test_of_several_labels_one_that_no_training_text_has_is_missed():
     model = task(multiple=True)
     own, without = batch([0, 3], [1], count=4), batch([0], [1], count=3)

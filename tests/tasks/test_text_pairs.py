@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lmexp.batch import IGNORE, PairBatch
+from lmexp.batch import IGNORE, MatchBatch
 from lmexp.networks.interface import Vocab
 from lmexp.pair_data import PairVocab
 from lmexp.tasks.text_pairs import TextPairs, ranked
@@ -16,13 +16,13 @@ TEXT = Vocab(size=61, pad_id=0, bos_id=2, eos_id=3, mask_id=4)
 
 def task(architecture=None, **changes) -> TextPairs:
     torch.manual_seed(0)
-    options = {"temperature": 0.05, "pooling": "mean", "dropout": 0.0}
+    options = {"temperature": 0.05, "sampling_correction": False, "pooling": "mean", "dropout": 0.0}
     options |= {"clip_norm": None, "ema_decay": None}
     own = architecture or ENCODERS["gru"]
     return TextPairs(own, PairVocab(TEXT, TEXT), **(options | changes)).eval()
 
 
-def batch(*pairs: tuple[list[int], list[int]]) -> PairBatch:
+def batch(*pairs: tuple[list[int], list[int]]) -> MatchBatch:
     """Ids of sources and targets, each with its end, padded."""
 
     def padded(rows: list[list[int]], fill: int) -> torch.Tensor:
@@ -31,7 +31,7 @@ def batch(*pairs: tuple[list[int], list[int]]) -> PairBatch:
 
     sources, labels = padded([p[0] for p in pairs], 0), padded([p[1] for p in pairs], IGNORE)
     mask = torch.arange(sources.shape[1]) < torch.tensor([[len(p[0]) + 1] for p in pairs])
-    return PairBatch(sources, mask, labels, labels)
+    return MatchBatch(sources, mask, labels, torch.zeros(len(pairs)))
 
 
 PAIRS = [([10, 11], [20]), ([12], [21, 22, 23]), ([13, 14, 15], [24])]
@@ -48,6 +48,20 @@ def test_the_loss_is_that_of_each_target_among_those_of_its_micro_batch():
     assert sums.tokens == 3
 
 
+def test_corrected_scores_lose_what_their_targets_are_common_by():
+    model = task(temperature=0.5, sampling_correction=True)
+    own = batch(*PAIRS)._replace(log_shares=torch.tensor([0.5, 0.3, 0.2]).log())
+    sources, targets = model._vectors(own)
+    scores = sources @ targets.T / 0.5
+    weights = scores.exp() / torch.tensor([0.5, 0.3, 0.2])
+
+    sums, _ = model.sums(own, None)
+
+    expected = -(weights.diagonal() / weights.sum(-1)).log().sum()
+    torch.testing.assert_close(sums.objective, expected)
+    torch.testing.assert_close(sums.nll, -scores.log_softmax(-1).diagonal().sum())
+
+
 def test_equal_targets_are_no_negatives_of_each_other():
     model = task()
     twins = batch(([10], [20]), ([11], [20]))
@@ -58,11 +72,11 @@ def test_equal_targets_are_no_negatives_of_each_other():
 def test_a_row_of_nothing_is_no_candidate():
     model, own = task(), batch(*PAIRS)
     nothing = torch.full_like(own.labels[:1], IGNORE)
-    padded = PairBatch(
+    padded = MatchBatch(
         torch.cat([own.source_ids, torch.zeros_like(own.source_ids[:1])]),
         torch.cat([own.source_mask, torch.zeros_like(own.source_mask[:1])]),
-        torch.cat([own.target_ids, nothing]),
         torch.cat([own.labels, nothing]),
+        torch.zeros(len(PAIRS) + 1),
     )
 
     before, after = model.sums(own, None)[0], model.sums(padded, None)[0]
@@ -73,7 +87,7 @@ def test_a_row_of_nothing_is_no_candidate():
 
 def test_alone_nothing_can_be_wrong_and_nothing_is_nan():
     nothing = torch.full((1, 1), IGNORE)
-    empty = PairBatch(torch.zeros_like(nothing), nothing == 0, nothing, nothing)
+    empty = MatchBatch(torch.zeros_like(nothing), nothing == 0, nothing, torch.zeros(1))
 
     sums, _ = task().sums(empty, None)
 

@@ -10,7 +10,7 @@ import torch
 
 from lmexp.batch import IGNORE
 from lmexp.collate_labels import TagRow, collate_tags
-from lmexp.label_scores import entity_report, token_report
+from lmexp.label_scores import entity_counts, token_counts
 from lmexp.networks.interface import Vocab
 from lmexp.networks.recurrent import Recurrent
 from lmexp.tasks.tag_report import Tagged
@@ -38,7 +38,7 @@ class LabelVocab(NamedTuple):
 def task(**changes) -> TokenLabels:
     torch.manual_seed(0)
     options = {"spelling_size": 0, "crf": False, "dropout": 0.0, "label_smoothing": 0.0}
-    options |= {"focal_gamma": 0.0, "clip_norm": None, "ema_decay": None}
+    options |= {"focal_gamma": 0.0, "entity_groups": None, "clip_norm": None, "ema_decay": None}
     return TokenLabels(GRU, LabelVocab(TEXT, LABELS), **(options | changes)).eval()
 
 
@@ -109,8 +109,8 @@ def test_figures_are_those_of_whole_sentences_whatever_batches_they_come_in():
     several = model.evaluate([batch(*gold[:1]), batch(*gold[1:])], store())
 
     assert one.figures() == pytest.approx(several.figures())
-    assert one.entities.report() == entity_report(*names)
-    assert one.tokens.report() == token_report(*names)
+    assert one.entities.report() == entity_counts(*names).report()
+    assert one.tokens.report() == token_counts(*names).report()
 
 
 def test_windows_of_a_sentence_are_scored_together():
@@ -197,3 +197,9 @@ def test_a_sample_shows_what_was_found_and_what_was_missed_of_it(is_joined):
 
     words = "AnnsawAnn" if is_joined else "Ann saw Ann"
     assert text == f"{words}\n  found: Ann [A]; missed: Ann [A]"
+
+
+@pytest.mark.parametrize("name", ["entity", "a b", "*"])
+def test_a_group_has_to_be_a_name_of_figures(name):
+    with pytest.raises(ValueError, match=r"trigger: '\*-trigger'"):
+        task(entity_groups={name: "*"})

@@ -1,5 +1,7 @@
 """Benchmarks of several classification tasks, each in files of its own form."""
 
+import inspect
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from annotated_types import Ge, Lt
@@ -55,17 +57,27 @@ class LabelledTasks(LabelledRecords):
         if task not in tasks:
             raise ValueError(f"data.task={task}: there are {', '.join(tasks)}: write one of them")
         own: dict[str, Any] = _COMMON | tasks[task]
-        try:
-            super().__init__(
-                val_fraction=val_fraction,
-                test_fraction=test_fraction,
-                drop_seen=drop_seen,
-                on_invalid=on_invalid,
-                root=root,
-                **own,
-            )
-        except TypeError as error:
-            raise ValueError(
-                f"data.corpus.tasks.{task}: {error}; it takes train, text, label and "
-                f"{', '.join(_COMMON)}, folder and download"
-            ) from error
+        shared: dict[str, Any] = {
+            "val_fraction": val_fraction,
+            "test_fraction": test_fraction,
+            "drop_seen": drop_seen,
+            "on_invalid": on_invalid,
+            "root": root,
+        }
+        _check(task, own, shared)
+        super().__init__(**shared, **own)
+
+
+def _check(task: str, own: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
+    """The settings of a task are those that LabelledRecords takes, beside those of all tasks."""
+    takes = {
+        name: parameter.default is inspect.Parameter.empty
+        for name, parameter in inspect.signature(LabelledRecords).parameters.items()
+        if name not in shared
+    }
+    wrong = [f"it does not take {name}" for name in own if name not in takes]
+    wrong += [f"{name} is missing" for name, needed in takes.items() if needed and name not in own]
+    if wrong:
+        raise ValueError(
+            f"data.corpus.tasks.{task}: {', '.join(wrong)}: write some of {', '.join(takes)}"
+        )

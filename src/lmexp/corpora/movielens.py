@@ -1,17 +1,16 @@
 """What users of MovieLens liked, as pairs: the titles so far, and the next one."""
 
-import csv
-import io
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Gt
 
 from lmexp.corpora.pair_files import AnyPair, PairEntry, PairFiles
 from lmexp.corpora.piece import Pair, Split
-from lmexp.corpora.reading import opened
+from lmexp.corpora.rows import Row, rows
 from lmexp.corpora.splitting import Fractions
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -20,6 +19,8 @@ _SHORT = "user who liked fewer than four films"
 
 class MovieLens(PairFiles):
     """Films that users rated well, in the order of their ratings (Harper & Konstan 2015).
+
+    Ratings of one second are in an order that tells nothing, that of a hash.
 
     A pair has the titles of the films that a user liked before, the newest last, and the next
     one. The last film of each user is of the test split, the one before of the validation split,
@@ -70,14 +71,8 @@ class MovieLens(PairFiles):
             yield from entry.items
 
     def _read(self, split: Split) -> Iterator[PairEntry]:
-        (ratings,), (movies,) = self._paths("train")
-        titles = {row["movieId"]: row["title"] for row in _rows(movies, ("movieId", "title"))}
-        liked: dict[str, list[tuple[int, str]]] = defaultdict(list)
-        for row in _rows(ratings, ("userId", "movieId", "rating", "timestamp")):
-            if float(row["rating"]) >= self._liked:
-                liked[row["userId"]].append((int(row["timestamp"]), titles[row["movieId"]]))
-        for user, films in liked.items():
-            own = [title for _, title in sorted(films)]
+        for user, films in self._by_user().items():
+            own = [film.title for film in sorted(films)]
             if len(own) < 4:
                 yield PairEntry(user, (), _SHORT)
                 continue
@@ -88,19 +83,52 @@ class MovieLens(PairFiles):
             }[split]
             yield PairEntry(user, tuple(self._pair(own, place) for place in places))
 
+    def _by_user(self) -> dict[str, list["_Liked"]]:
+        """The films that each user liked, as they stand in the file."""
+        (ratings,), (movies,) = self._paths("train")
+        titles = {
+            row.value["movieId"]: row.value["title"] for row in _rows(movies, ("movieId", "title"))
+        }
+        liked: dict[str, list[_Liked]] = defaultdict(list)
+        for row in _rows(ratings, ("userId", "movieId", "rating", "timestamp")):
+            user, movie = row.value["userId"], row.value["movieId"]
+            if movie not in titles:
+                raise ValueError(
+                    f"{row.where}: movieId {movie!r} is not in {movies}: take ratings and movies "
+                    "of one release"
+                )
+            if _number(row, "rating") >= self._liked:
+                drawn = hashlib.blake2b(f"{user} {movie}".encode(), digest_size=8).digest()
+                liked[user].append(_Liked(_number(row, "timestamp"), drawn, titles[movie]))
+        return liked
+
     def _pair(self, titles: list[str], place: int) -> Pair:
         before = titles[max(0, place - self._history) : place]
         return Pair(" | ".join(before), titles[place])
 
 
-def _rows(path: Path, names: Sequence[str]) -> Iterator[dict[str, str]]:
-    with opened(path) as file:
-        rows = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
-        missing = [name for name in names if name not in (rows.fieldnames or ())]
-        if missing:
-            there = ", ".join(rows.fieldnames or ()) or "nothing"
+class _Liked(NamedTuple):
+    """A film that a user liked; in the order of time."""
+
+    seconds: float
+    drawn: bytes  # decides where seconds are equal
+    title: str
+
+
+def _rows(path: Path, names: Sequence[str]) -> Iterator[Row]:
+    for row in rows(path, "error"):
+        if missing := [name for name in names if name not in row.value]:
             raise ValueError(
-                f"{path} has no column {', '.join(missing)} but {there}: name the files of "
-                "MovieLens in data.ratings and data.movies"
+                f"{path} has no column {', '.join(missing)} but {', '.join(row.value)}: name the "
+                "files of MovieLens in data.ratings and data.movies"
             )
-        yield from rows
+        yield row
+
+
+def _number(row: Row, name: str) -> float:
+    try:
+        return float(row.value[name])
+    except ValueError as error:
+        raise ValueError(
+            f"{row.where}: {name} is {row.value[name]!r}, not a number: correct the file"
+        ) from error

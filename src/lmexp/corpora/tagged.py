@@ -1,4 +1,4 @@
-"""Sentences of which every word has a tag: entities, events, parts of speech."""
+"""Sentences of which every word has a tag: entities, events."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

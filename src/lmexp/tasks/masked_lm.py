@@ -3,7 +3,6 @@
 Shapes: B sequences, T tokens, N hidden tokens, D model width, V vocabulary.
 """
 
-import math
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, NamedTuple
 
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from lmexp.batch import IGNORE, SegmentBatch, move
 from lmexp.losses import NllSum, projected_nll
-from lmexp.metrics import LARGEST_EXPONENT
+from lmexp.metrics import perplexity
 from lmexp.networks.interface import State, Vocab
 from lmexp.ranks import Ranks
 from lmexp.schedules import Schedule
@@ -49,7 +48,7 @@ class MaskedSums(NamedTuple):
         loss = self.nll / self.tokens
         figures = {
             "loss": loss,
-            "perplexity": math.exp(loss) if loss < LARGEST_EXPONENT else math.inf,
+            "perplexity": perplexity(loss),
             "accuracy": self.correct / self.tokens,
             "tokens": float(self.tokens),
         }
@@ -74,7 +73,6 @@ class MaskedLM(Task):
         schedule: see Task.
         seed: see Task.
         has_pairs: whether sequences have two segments.
-        mask_rate: of the tokens, those that are hidden.
         pair_weight: of the loss of pairs beside that of tokens. Both are means, of pairs one in
             which each counts as much as the tokens that are hidden in it: the paper's where all
             sequences are equally long.
@@ -94,13 +92,12 @@ class MaskedLM(Task):
         *,
         seed: int = 0,
         has_pairs: bool = True,
-        mask_rate: float = 0.15,
         pair_weight: Annotated[float, Ge(0)],
         clip_norm: Annotated[float, Gt(0)] | None,
         ema_decay: Annotated[float, Gt(0), Lt(1)] | None,
     ) -> None:
         encoder = checked_encoder(architecture, vocab)
-        network = MaskedNetwork(encoder, has_pairs=has_pairs, reads_per_label=1 / mask_rate)
+        network = MaskedNetwork(encoder, has_pairs=has_pairs)
         super().__init__(
             network, optimizer, schedule, seed=seed, clip_norm=clip_norm, ema_decay=ema_decay
         )
@@ -207,7 +204,7 @@ class MaskedLM(Task):
                 sums = self._scored(batch).tolist()
                 nll, tokens = nll + sums[0], tokens + int(sums[1])
         total, count = self.ranks.total(nll, tokens)
-        return {"pseudo_perplexity": math.exp(total / count)} if count else {}
+        return {"pseudo_perplexity": perplexity(total / count)} if count else {}
 
 
 def _pair_nll(judged: Tensor, batch: SegmentBatch) -> Tensor:

@@ -17,12 +17,10 @@ class MaskedNetwork(nn.Module):
     Args:
         encoder: as networks.interface.Encoder; its embedding is the output layer's matrix too.
         has_pairs: whether there is a pooler and a pair head (Devlin et al. 2019, figure 1).
-        reads_per_label: tokens that are read for each that is hidden, on average.
     """
 
-    def __init__(self, encoder: Any, *, has_pairs: bool, reads_per_label: float) -> None:
+    def __init__(self, encoder: Any, *, has_pairs: bool) -> None:
         super().__init__()
-        self.reads_per_label = reads_per_label
         d_model: int = encoder.d_model
         if encoder.embed.embedding_dim != d_model:
             raise ValueError(

@@ -10,13 +10,13 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Lt
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lmexp.batch import IGNORE, LabelBatch, move
 from lmexp.class_losses import class_nll, multilabel_nll
 from lmexp.label_scores import ClassReport, Hits, LabelCounts, confusion, report_of_confusion
 from lmexp.networks.interface import State
-from lmexp.ranks import Ranks
 from lmexp.schedules import Schedule
 from lmexp.tasks.base import MakeOptimizer, Task
 from lmexp.tasks.encoding import BuildsEncoder, LabelVocab, checked_encoder
@@ -31,11 +31,21 @@ class Labelling(NamedTuple):
     known: int = 0  # such texts
     texts: int = 0
     hits: int = 0  # texts all of whose labels are right
-    table: Any = 0  # (L, L) label by label, one label each; (L, 3) right, wrong, missed, of several
+    table: NDArray[np.int64] = np.zeros((0, 0), dtype=np.int64)  # (L, L) label by label; or, where
+    # several may hold, (L, 3) right, wrong, missed; L as many as were met
 
     def plus(self, other: "Labelling") -> "Labelling":
         """Both together."""
-        return Labelling(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        table = np.zeros(np.maximum(self.table.shape, other.table.shape), dtype=np.int64)
+        for part in (self.table, other.table):
+            table[: part.shape[0], : part.shape[1]] += part
+        return Labelling(
+            self.nll + other.nll,
+            self.known + other.known,
+            self.texts + other.texts,
+            self.hits + other.hits,
+            table,
+        )
 
 
 class LabelReport(NamedTuple):
@@ -150,34 +160,36 @@ class TextLabels(Task):
 
     def begin_validation(self) -> None:
         """With no text."""
-        self._validation: list[Labelling] = []
+        self._validation = Labelling()
 
     @torch.no_grad()
     def validation_step(self, batch: LabelBatch, batch_idx: int) -> None:
         """Label one batch of this validation."""
-        self._validation.append(self._labelled(batch))
+        self._validation = self._validation.plus(self._labelled(batch))
 
     def validated(self, store: Any) -> dict[str, float]:
         """Figures of the validation or test that has just ended; every rank has to ask."""
-        return self._report(self._validation, store.counts["labels"], self.ranks).figures()
+        return self._report(self._validation, store.counts["labels"]).figures()
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[LabelBatch], store: Any) -> LabelReport:
         """How well a store is labelled, of which a loader gives the batches."""
-        parts = [self._labelled(batch) for batch in batches]
-        return self._report(parts, store.counts["labels"], self.ranks)
+        found = Labelling()
+        for batch in batches:
+            found = found.plus(self._labelled(batch))
+        return self._report(found, store.counts["labels"])
 
-    def _report(self, parts: list[Labelling], names: list[str], ranks: Ranks) -> LabelReport:
-        total = Labelling()
-        for part in (part for own in ranks.gathered(parts) for part in own):
-            table = np.zeros((len(names), 3 if self.multiple else len(names)), dtype=np.int64)
-            table[: part.table.shape[0], : part.table.shape[1]] = part.table
-            total = total.plus(part._replace(table=table))
+    def _report(self, mine: Labelling, names: list[str]) -> LabelReport:
+        shape = len(names), 3 if self.multiple else len(names)
+        total = Labelling(table=np.zeros(shape, dtype=np.int64))
+        for part in self.ranks.gathered(mine):
+            total = total.plus(part)
         loss, accuracy = total.nll / max(total.known, 1), total.hits / max(total.texts, 1)
         if not self.multiple:
             report = report_of_confusion(total.table, names)
             return LabelReport(loss, accuracy, total.texts, report, None)
-        hits = {name: Hits(*own) for name, own in zip(names, total.table.tolist(), strict=True)}
+        rows = zip(names, total.table.tolist(), strict=True)
+        hits = {name: Hits(*own) for name, own in rows if any(own)}  # of a class that occurs
         return LabelReport(loss, accuracy, total.texts, None, LabelCounts(hits))
 
     def _labelled(self, batch: LabelBatch) -> Labelling:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
-from lmexp.batch import IGNORE, PairBatch, move
+from lmexp.batch import IGNORE, MatchBatch, move
 from lmexp.networks.interface import State, Vocab
 from lmexp.networks.layers import Dropout
 from lmexp.schedules import Schedule
@@ -83,6 +83,10 @@ class TextPairs(Task):
         schedule: see Task.
         seed: see Task.
         temperature: that cosines are divided by; 0.05 in Gao et al. 2021, section 3.
+        sampling_correction: targets that many pairs have are negatives all the more often; ln of
+            that is taken off their scores in the training objective, so that the score itself is
+            of what is likely, popularity included (Yi et al. 2019, section 3.2). Without it the
+            score is of how much likelier than chance a target is.
         pooling: see label_network.pooled.
         dropout: see MatchNetwork.
         clip_norm: see Task.
@@ -104,6 +108,7 @@ class TextPairs(Task):
         *,
         seed: int = 0,
         temperature: Annotated[float, Gt(0)],
+        sampling_correction: bool,
         pooling: Pooling,
         dropout: Annotated[float, Ge(0), Lt(1)],
         clip_norm: Annotated[float, Gt(0)] | None,
@@ -115,13 +120,22 @@ class TextPairs(Task):
             network, optimizer, schedule, seed=seed, clip_norm=clip_norm, ema_decay=ema_decay
         )
         self.vocab, self.temperature = vocab, temperature
+        self.sampling_correction = sampling_correction
 
-    def sums(self, batch: PairBatch, carried: State | None) -> tuple[Sums, State | None]:
+    def sums(self, batch: MatchBatch, carried: State | None) -> tuple[Sums, State | None]:
         """Sums over the pairs of one micro-batch; nothing is carried."""
-        nll, pairs = self._nll(*self._vectors(batch), batch.labels)
-        return Sums(nll, nll, pairs), None
+        scores = self._scores(*self._vectors(batch))
+        nll, pairs = _nll(scores, batch.labels)
+        if not self.sampling_correction:
+            return Sums(nll, nll, pairs), None
+        objective, _ = _nll(scores - batch.log_shares, batch.labels)
+        return Sums(objective, nll.detach(), pairs), None
 
-    def _vectors(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
+    def _scores(self, sources: Tensor, targets: Tensor) -> Tensor:
+        """(B, D) each -> (B, B) of every source with every target."""
+        return sources @ targets.T / self.temperature
+
+    def _vectors(self, batch: MatchBatch) -> tuple[Tensor, Tensor]:
         """(B, D) of sources and of targets."""
         is_target = batch.labels != IGNORE
         targets = torch.where(is_target, batch.labels, self.vocab.target.pad_id)
@@ -135,30 +149,17 @@ class TextPairs(Task):
         framed = F.pad(ids, (1, 0), value=self.vocab.source.bos_id)
         return framed, F.pad(mask, (1, 0), value=True)
 
-    def _nll(self, sources: Tensor, targets: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each target among those of its micro-batch, in nats, and the number of pairs.
-
-        Equal targets are one candidate, not each other's negatives.
-        """
-        is_pair = (labels != IGNORE).any(dim=1)
-        scores = sources @ targets.T / self.temperature
-        is_same = (labels[:, None] == labels[None]).all(dim=-1)
-        others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-        left_out = (is_same & others) | ~is_pair
-        logs = scores.masked_fill(left_out, -torch.inf).log_softmax(dim=-1)
-        return -logs.diagonal()[is_pair].sum(), is_pair.sum()
-
     def begin_validation(self) -> None:
         """With no pair."""
         self._found = Found([], [], {})
         self._nll_sum, self._pairs = 0.0, 0
 
     @torch.no_grad()
-    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: MatchBatch, batch_idx: int) -> None:
         """Read one batch of this validation."""
         device = move(batch, self.device)
         sources, targets = self._vectors(device)
-        nll, pairs = self._nll(sources, targets, device.labels)
+        nll, pairs = _nll(self._scores(sources, targets), device.labels)
         self._nll_sum, self._pairs = self._nll_sum + float(nll), self._pairs + int(pairs)
         for source, target, label in zip(sources.cpu(), targets.cpu(), batch.labels, strict=True):
             key = tuple(label[label != IGNORE].tolist())
@@ -180,7 +181,7 @@ class TextPairs(Task):
         return {"loss": nll / max(pairs, 1), **ranked(queries, keys, candidates)}
 
     @torch.no_grad()
-    def evaluate(self, batches: Iterable[PairBatch], store: Any) -> dict[str, float]:
+    def evaluate(self, batches: Iterable[MatchBatch], store: Any) -> dict[str, float]:
         """Figures of a store, of which a loader gives the batches."""
         self.begin_validation()
         for number, batch in enumerate(batches):
@@ -225,6 +226,23 @@ class TextPairs(Task):
             for number, vector in zip(block, self.network(*framed).cpu(), strict=True):
                 vectors[number] = vector
         return torch.stack(vectors)
+
+
+def _nll(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each target among those of its micro-batch, in nats, and the number of pairs.
+
+    Equal targets are one candidate, not each other's negatives.
+
+    Args:
+        scores: (B, B), sources in rows.
+        labels: (B, T), ids of the targets.
+    """
+    is_pair = (labels != IGNORE).any(dim=1)
+    is_same = (labels[:, None] == labels[None]).all(dim=-1)
+    others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    left_out = (is_same & others) | ~is_pair
+    logs = scores.masked_fill(left_out, -torch.inf).log_softmax(dim=-1)
+    return -logs.diagonal()[is_pair].sum(), is_pair.sum()
 
 
 def targets_of(store: Any) -> list[tuple[int, ...]]:

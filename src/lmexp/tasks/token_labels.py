@@ -1,9 +1,9 @@
-"""A tag for each word: named entities, triggers and arguments of events, parts of speech.
+"""A tag for each word: named entities, triggers and arguments of events.
 
 Shapes: B windows, W words, K tags, N words that are tagged.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import torch
@@ -37,11 +37,13 @@ class TokenLabels(Task):
         dropout: see TagNetwork.
         label_smoothing: see class_losses.class_nll; 0 with a CRF.
         focal_gamma: likewise.
+        entity_groups: names of figures, and patterns of the types that each is of, such as
+            {trigger: "*-trigger"} for `trigger_f1`; a type is of the first one that fits.
         clip_norm: see Task.
         ema_decay: see Task.
 
     Raises:
-        ValueError: a CRF and a loss of single words.
+        ValueError: a CRF and a loss of single words, or a group that is no name of a figure.
     """
 
     network_kind = "encoder"
@@ -63,6 +65,7 @@ class TokenLabels(Task):
         dropout: Annotated[float, Ge(0), Lt(1)],
         label_smoothing: Annotated[float, Ge(0), Lt(1)],
         focal_gamma: Annotated[float, Ge(0)],
+        entity_groups: Mapping[str, str] | None,
         clip_norm: Annotated[float, Gt(0)] | None,
         ema_decay: Annotated[float, Gt(0), Lt(1)] | None,
     ) -> None:
@@ -84,6 +87,7 @@ class TokenLabels(Task):
         )
         self.vocab = vocab
         self.label_smoothing, self.focal_gamma = label_smoothing, focal_gamma
+        self.entity_groups = _checked(entity_groups or {})
 
     @property
     def tagger(self) -> Any:
@@ -125,7 +129,7 @@ class TokenLabels(Task):
 
     def validated(self, store: Any) -> dict[str, float]:
         """Figures of the validation or test that has just ended; every rank has to ask."""
-        return tag_report(self._validation, store.counts["labels"], self.ranks).figures()
+        return self._report(self._validation, store).figures()
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[TagBatch], store: Any) -> TagReport:
@@ -133,7 +137,10 @@ class TokenLabels(Task):
         tagged = Tagged(0.0, 0, [], [])
         for batch in batches:
             tagged = tagged.plus(self._tagged(batch))
-        return tag_report(tagged, store.counts["labels"], self.ranks)
+        return self._report(tagged, store)
+
+    def _report(self, tagged: Tagged, store: Any) -> TagReport:
+        return tag_report(tagged, store.counts["labels"], self.entity_groups, self.ranks)
 
     def _tagged(self, batch: TagBatch) -> Tagged:
         device = move(batch, self.device)
@@ -200,3 +207,14 @@ class TokenLabels(Task):
             text = f"{joined.join(words)}\n  found: {shown or 'nothing'}"
             rows.append(text + (f"; missed: {lost}" if lost else ""))
         return Sample("\n\n".join(rows), {})
+
+
+def _checked(groups: Mapping[str, str]) -> Mapping[str, str]:
+    """The groups, if figures can be named after them."""
+    taken = [name for name in groups if not str(name).isidentifier() or name in ("entity", "token")]
+    if taken:
+        raise ValueError(
+            f"task.entity_groups names {', '.join(map(repr, taken))}: a name is of letters, digits "
+            "and _, and neither entity nor token: write for example {trigger: '*-trigger'}"
+        )
+    return groups

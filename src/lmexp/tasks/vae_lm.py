@@ -15,7 +15,7 @@ from lmexp.batch import IGNORE, SentenceBatch, move
 from lmexp.decoding.latent import normals, sentences
 from lmexp.decoding.sampling import Sampling
 from lmexp.losses import projected_nll, row_nll
-from lmexp.metrics import LARGEST_EXPONENT
+from lmexp.metrics import perplexity
 from lmexp.networks.interface import Autoencoder, Posterior, State, Vocab
 from lmexp.schedules import Schedule
 from lmexp.seeds import mixed_seed
@@ -177,9 +177,7 @@ class VaeLM(Task):
             nll, tokens = self.ranks.total(nll, tokens)
             loss = nll / tokens
             figures["importance_loss"] = loss
-            figures["importance_perplexity"] = (
-                math.exp(loss) if loss < LARGEST_EXPONENT else math.inf
-            )
+            figures["importance_perplexity"] = perplexity(loss)
         if evaluation.information_sentences:
             figures["mutual_information"] = self._information(data.reader(split), evaluation)
         return figures

@@ -1,11 +1,10 @@
 """What an evaluation of a latent space adds up, and what is to be said of it."""
 
-import math
 from typing import NamedTuple
 
 from torch import Tensor
 
-from lmexp.metrics import LARGEST_EXPONENT
+from lmexp.metrics import perplexity
 from lmexp.ranks import Ranks
 
 ACTIVE_VARIANCE = 0.01  # of the posterior's mean over data (Burda et al. 2016, section 5.2)
@@ -71,7 +70,7 @@ class VaeSums(NamedTuple):
         loss = (self.nll + self.kl) / self.tokens
         return {
             "loss": loss,
-            "perplexity": math.exp(loss) if loss < LARGEST_EXPONENT else math.inf,
+            "perplexity": perplexity(loss),
             "reconstruction": self.nll / self.tokens,
             "kl": self.kl / self.tokens,
             "sentence_loss": (self.nll + self.kl) / self.sentences,
