@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lmexp.optimizers import Muon, parameter_groups
+from lmexp.optimizers import Muon, fuse, norm_and_factor, parameter_groups, rescale
 
 
 class Net(nn.Module):
@@ -80,3 +80,40 @@ def test_muon_resumes_bitwise():
 def test_muon_without_hidden_matrices_is_refused():
     with pytest.raises(ValueError, match="use optimizer=adamw"):
         Muon(parameter_groups(nn.Embedding(3, 2)), 0.1, 0.95, 0.0, (0.9, 0.95), 1e-8)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD])
+def test_a_fused_step_takes_gradients_times_the_factor(kind):
+    torch.manual_seed(0)
+    fused, plain = (nn.Parameter(torch.ones(100)) for _ in range(2))
+    ours, theirs = kind([fused], lr=0.1), kind([plain], lr=0.1)
+    fuse(ours)
+    for factor in (0.37, 1.0, 2.5):
+        fused.grad = torch.randn(100)
+        plain.grad = fused.grad * factor
+        rescale([fused.grad], factor, ours)
+        ours.step()
+        theirs.step()
+
+    torch.testing.assert_close(fused, plain, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_gradients_of_other_precision_are_multiplied_at_once(dtype):
+    parameter = nn.Parameter(torch.ones(4, dtype=dtype))
+    optimizer = torch.optim.AdamW([parameter])
+    fuse(optimizer)
+    parameter.grad = torch.full((4,), 2.0, dtype=dtype)
+
+    rescale([parameter.grad], 0.25, optimizer)
+
+    assert parameter.grad.tolist() == [0.5] * 4
+    assert not hasattr(optimizer, "grad_scale")
+
+
+def test_the_norm_is_that_before_clipping_and_the_factor_clips():
+    gradients = [torch.tensor([3.0]), torch.tensor([4.0])]
+
+    assert norm_and_factor(gradients, 2.0, None) == (10.0, 2.0)
+    assert norm_and_factor(gradients, 2.0, 20.0) == (10.0, 2.0)
+    assert norm_and_factor(gradients, 2.0, 1.0) == (10.0, pytest.approx(0.2))

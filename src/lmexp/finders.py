@@ -14,7 +14,7 @@ import torch
 from lmexp.batch import TrainStep, move
 from lmexp.build import build_task
 from lmexp.hardware import choose
-from lmexp.optimizers import parameter_groups, rescale_and_clip
+from lmexp.optimizers import norm_and_factor, parameter_groups, rescale
 from lmexp.seeds import seed_torch
 from lmexp.starting import data_of, put_in, start_of
 from lmexp.targets import build
@@ -221,11 +221,13 @@ class _Trial:
         tokens = max(1.0, tokens)
         return StepFigures(objective / tokens, self._clip(nominal / tokens))
 
-    def _clip(self, rescale: float) -> float:
+    def _clip(self, factor: float) -> float:
         """From sum / nominal to the mean over the tokens; then clip. Returns the norm before."""
         found = [parameter.grad for parameter in self.task.network.parameters()]
         gradients = [gradient for gradient in found if gradient is not None]
-        return rescale_and_clip(gradients, rescale, self.task.clip_norm)
+        norm, factor = norm_and_factor(gradients, factor, self.task.clip_norm)
+        rescale(gradients, factor)
+        return norm
 
     def update(self, rate: float) -> None:
         """One step of the optimizer at a rate."""

@@ -137,7 +137,7 @@ def looks_at_its_own_loss() -> None:
     from lmexp.tasks import base
     from lmexp.tasks.base import Task
 
-    base.rescale_and_clip = lambda gradients, factor, clip: 1.0
+    base.norm_and_factor = lambda gradients, factor, clip: (1.0, factor)
     add_up = Task._attempt
 
     def alone(self, step, before):
@@ -164,7 +164,7 @@ def saves_what_is_not_finite() -> None:
     from lmexp.tasks import base
 
     update = base.Task._update
-    base.rescale_and_clip = lambda gradients, factor, clip: 1.0
+    base.norm_and_factor = lambda gradients, factor, clip: (1.0, factor)
 
     def add_up(self, step, before, add_up=base.Task._attempt):
         done = add_up(self, step, before)

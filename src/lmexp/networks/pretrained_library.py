@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from lmexp.networks.layers import Dropout
+from lmexp.networks.pretrained_attention import use_in
 
 
 def library_config(config: dict[str, Any], vocab_size: int) -> Any:
@@ -49,6 +50,7 @@ def built(auto: Any, settings: Any) -> Any:
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
                 setattr(module, name, Dropout(child.p))
+    use_in(model)
     return model
 
 

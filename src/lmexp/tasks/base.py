@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from lmexp.batch import TrainStep
 from lmexp.ema import ParameterAverage
 from lmexp.networks.interface import State
-from lmexp.optimizers import fuse, parameter_groups, rescale_and_clip
+from lmexp.optimizers import fuse, norm_and_factor, parameter_groups, rescale
 from lmexp.schedules import Schedule
 from lmexp.seeds import seed_torch
 from lmexp.tasks.accumulation import Accumulating
@@ -174,9 +174,12 @@ class Task(Accumulating):
             if parameter.grad is not None
         ]
         whose = () if self.shards is None else (self.ranks,)
-        self.gradient_norm = rescale_and_clip(gradients, self._rescale, self.clip_norm, *whose)
+        self.gradient_norm, factor = norm_and_factor(
+            gradients, self._rescale, self.clip_norm, *whose
+        )
         if not math.isfinite(self.gradient_norm) and self.trainer.scaler is None:
             raise NonFiniteError(f"the gradient of step {self.steps_done} is not finite")
+        rescale(gradients, factor, optimizer)
 
     def on_validation_start(self) -> None:
         """Begin a validation, with randomness that is a function of the step."""
