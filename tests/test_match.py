@@ -1,6 +1,8 @@
 """Retrieval through the commands: train, evaluate, match."""
 
+import io
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -90,3 +92,44 @@ def test_another_command_says_what_the_model_is_for(run, capsys):
     assert main(["generate", str(run), "--prompt", "a"]) != 0
 
     assert "lmexp match" in capsys.readouterr().err
+
+
+def test_what_is_not_utf8_is_read_and_said(run, tmp_path, capfdbinary, monkeypatch):
+    (tmp_path / "texts.txt").write_text("lost phone\ntop up\n")
+    stdin = SimpleNamespace(buffer=io.BytesIO(b"about lost\xff phone\n"))
+    monkeypatch.setattr("sys.stdin", stdin)
+
+    assert main(["match", str(run), "--candidates", str(tmp_path / "texts.txt")]) == 0
+
+    out, err = capfdbinary.readouterr()
+    assert json.loads(out.splitlines()[-1])["text"] == "about lost\ufffd phone"
+    assert b"1 lines are not UTF-8 throughout" in err
+
+
+def test_texts_that_are_too_long_are_said_to_be_cut(run, tmp_path, capsys):
+    (tmp_path / "texts.txt").write_text("lost phone\n" + "lost " * 300 + "\n")
+
+    assert (
+        main(["match", str(run), "--candidates", str(tmp_path / "texts.txt"), "--text", "a"]) == 0
+    )
+
+    assert "1 texts are longer than 127 tokens" in capsys.readouterr().err
+
+
+def test_plan_counts_pairs(run, capsys):
+    typed = [f"data.root={run.parent}", "data.batch_size=8", "trainer.accelerator=cpu"]
+
+    assert main(["plan", *SIZES, "data=banking77_answers", *typed]) == 0
+
+    out = " ".join(capsys.readouterr().out.split())
+    assert "8 pairs at most, 7 pairs on average" in out  # 43 or 44 in 6 steps
+
+
+def test_any_pairs_can_be_matched(tmp_path):
+    (tmp_path / "pairs.tsv").write_text("".join(f"went {n}\tOslo {n}\n" for n in range(60)))
+    typed = ["data=parallel", "task=text_pairs", f"data.train={tmp_path / 'pairs.tsv'}"]
+    typed += ["data.fields=[0,1]", "data.batch_tokens=256", "trainer=debug", "logger=none"]
+
+    assert train([*SIZES, *typed, f"hydra.run.dir={tmp_path / 'run'}"]) == 0
+
+    assert "test/recall_at_10" in json.loads((tmp_path / "run" / "summary.json").read_text())

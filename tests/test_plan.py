@@ -15,9 +15,8 @@ from lmexp.memory import (
     loss_bytes,
     optimizer_bytes,
 )
-from lmexp.networks.interface import Vocab
+from lmexp.networks.interface import PairVocab, Vocab
 from lmexp.optimizers import parameter_groups
-from lmexp.pair_data import PairVocab
 from lmexp.recipe import compose
 from lmexp.targets import build
 

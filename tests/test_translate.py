@@ -191,7 +191,10 @@ def test_the_order_and_number_of_lines_changes_no_output(run, monkeypatch, capfd
 
 def test_a_command_of_language_models_names_the_right_one(run, capsys):
     assert main(["generate", str(run), "--prompt", "a"]) == 2
-    assert f"is of a text-to-text model: lmexp translate {run} puts out" in capsys.readouterr().err
+    assert (
+        f"is of a text-to-text model: lmexp translate {run} < input.txt: puts out"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ _ASCII_SIGNS = frozenset(string.punctuation)
 # What CMRC 2018 leaves out. Its script has "……" there as one sign, which equals no character, so
 # that … stays; so do ‘ and all others.
 _CHINESE_SIGNS = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
+# The range of CMRC 2018's script, which takes characters of the extensions for none.
 _HAN = re.compile("[\u4e00-\u9fa5]")
 _PARTS = re.compile("[\u4e00-\u9fa5]|[^\u4e00-\u9fa5]+")
 
@@ -123,3 +124,9 @@ def _words() -> Any:
     from nltk.tokenize.destructive import NLTKWordTokenizer
 
     return NLTKWordTokenizer()
+
+
+def mostly_han(answers: list[str]) -> bool:
+    """Whether most answers hold a Han character, and are to be compared by characters."""
+    with_han = sum(_HAN.search(answer) is not None for answer in answers)
+    return 2 * with_han > len(answers)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from lmexp import checkpoint as checkpoints
 from lmexp.errors import say
-from lmexp.report import use_of
 from lmexp.run_folders import newest_run
 from lmexp.sections import text_kind
 from lmexp.signatures import find, is_allowed
+from lmexp.text_kinds import use_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -42,7 +42,7 @@ def vocab_of(tokenizer: Any) -> Any:
 
         return pair_vocab(tokenizer)
     if isinstance(tokenizer, tokenizers.LabelledTokenizer):
-        from lmexp.labelled_data import LabelVocab
+        from lmexp.networks.interface import LabelVocab
 
         return LabelVocab(vocab_of(tokenizer.text), tokenizer.labels)
     ids = tokenizers.PAD_ID, tokenizers.BOS_ID, tokenizers.EOS_ID, tokenizers.MASK_ID

@@ -14,10 +14,10 @@ from lmexp.batch import IGNORE, PairBatch, SegmentBatch, SentenceBatch, TokenBat
 from lmexp.batch_plan import Spans, Starts
 from lmexp.masking import Flags, Ids
 from lmexp.pair_plan import Rows
-from lmexp.segment_plan import Sequence as Segments
+from lmexp.segment_plan import SegmentPair
 from lmexp.tokenizers import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 
-Drawn = tuple[Segments, np.random.Generator]
+Drawn = tuple[SegmentPair, np.random.Generator]
 Hides = Callable[[Ids, np.random.Generator], Ids]  # ids, changed in place -> labels
 Tokens = NDArray[Any]  # (N,) uint16 or uint32, a memory map
 
@@ -180,7 +180,7 @@ def collate_sentences(
 
 
 def _segmented(
-    sequence: Segments, hides: Hides, draw: np.random.Generator
+    sequence: SegmentPair, hides: Hides, draw: np.random.Generator
 ) -> tuple[Ids, Ids, Ids, int]:
     """Ids, segments, labels, and whether the segments belong together."""
     ends = np.array([EOS_ID])

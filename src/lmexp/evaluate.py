@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 from lmexp import placement
 from lmexp.errors import say, typed
 from lmexp.output_files import check_apart, check_output
+from lmexp.text_kinds import TEXT_KINDS
 from lmexp.translate import SEARCH, add_search_arguments
 
-UNITS = {"loss": " nats per token", "bytes": " of UTF-8, cleaned", "unk": " unknown tokens"}
-LOSSES = {  # by a figure that is there too
-    "entity_f1": " nats per word",
-    "texts": " nats per text",
-    "questions": " nats per window",
-    "mrr": " nats per pair",
+UNITS = {"bytes": " of UTF-8, cleaned", "unk": " unknown tokens"}
+OF_ONE = {  # kind of text -> options that make sense for it alone
+    "text": ("file", "context", "stride", "carry"),
+    "pairs": ("source", "reference", "tokenised", "outputs", "by_length", "execute", *SEARCH),
+    "labels": ("confusion",),
 }
 WRITTEN = ("json", "outputs", "by_length", "confusion")
 PICTURES = ("--by-length", "--confusion")
@@ -39,19 +39,6 @@ COUNTS = (
     "bytes",
     "unk",
 )
-OF_WINDOWS = ("file", "context", "stride", "carry")  # options of one kind of model alone
-OF_LABELS = ("confusion",)
-OF_PAIRS = ("source", "reference", "tokenised", "outputs", "by_length", "execute", *SEARCH)
-EVALUATORS = {  # what a model reads -> module and function, what it is, its own options
-    "text": ("evaluate_windows", "a language model", OF_WINDOWS),
-    "pairs": ("evaluate_pairs", "a text-to-text model", OF_PAIRS),
-    "matches": ("evaluate_matches", "a model that matches texts", ()),
-    "segments": ("evaluate_segments", "a masked language model", ()),
-    "sentences": ("evaluate_sentences", "a sentence VAE", ()),
-    "tags": ("evaluate_labels", "a model that tags words", ()),
-    "labels": ("evaluate_labels", "a model that labels texts", OF_LABELS),
-    "questions": ("evaluate_labels", "a model that answers questions", ()),
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,11 +118,13 @@ def main(args: argparse.Namespace) -> int:
     loaded = load(args.run, allow_targets=args.allow_targets)
     if args.batch_size is not None and args.batch_size < 1:
         raise ValueError(f"--batch-size {args.batch_size}: at least 1")
-    name, what, options = EVALUATORS[loaded.task.text_kind]
-    others = {option for *_, own in EVALUATORS.values() for option in own}
-    _refuse(args, sorted(others - set(options)), f"{loaded.path} is of {what}")
-    found = getattr(importlib.import_module(f"lmexp.{name}"), name)(loaded, args)
-    _show(found)
+    kind = TEXT_KINDS[loaded.task.text_kind]
+    others = {option for name in OF_ONE for option in OF_ONE[name]}
+    own = OF_ONE.get(loaded.task.text_kind, ())
+    _refuse(args, sorted(others - set(own)), f"{loaded.path} is of {kind.what}")
+    evaluate = getattr(importlib.import_module(f"lmexp.{kind.evaluator}"), kind.evaluator)
+    found: Evaluated = evaluate(loaded, args)
+    _show(found, kind.unit)
     if args.json is not None:
         flat: dict[str, Any] = {
             f"{found.name}/{key}": _plain(value) for key, value in found.figures.items()
@@ -205,7 +194,7 @@ def _plain(value: float | str) -> float | str | None:
     return value if isinstance(value, str) or math.isfinite(value) else None
 
 
-def _show(found: Evaluated) -> None:
+def _show(found: Evaluated, unit_of_loss: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -216,9 +205,7 @@ def _show(found: Evaluated) -> None:
     for key, value in found.figures.items():
         number = value if isinstance(value, str) else f"{value:.4f}"
         text = f"{value:,.0f}" if key in COUNTS else number
-        unit = UNITS.get(key, "")
-        if key == "loss":
-            unit = next((text for of, text in LOSSES.items() if of in found.figures), unit)
+        unit = f" nats per {unit_of_loss}" if key == "loss" else UNITS.get(key, "")
         table.add_row(f"{found.name}/{key}", text + unit)
     table.add_section()
     for key, value in found.signature.items():

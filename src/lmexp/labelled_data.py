@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol
 
 import lightning
 import numpy as np
@@ -12,20 +12,13 @@ from numpy.typing import NDArray
 from lmexp import tokenizers
 from lmexp.buckets import Buckets, EveryEpoch, Reads
 from lmexp.labelled_preparation import Form, LabelledPreparation
-from lmexp.networks.interface import Vocab
+from lmexp.networks.interface import LabelVocab, Vocab
 from lmexp.pair_plan import Lengths, Rows
 from lmexp.preparation import Split, content_hash
 from lmexp.ragged import RAGGED_FORMAT, RaggedStore
 from lmexp.tokenizers import LabelledTokenizer
 
 COUNTS = ("examples", "tokens", "dropped", "unseen")
-
-
-class LabelVocab(NamedTuple):
-    """What networks and tasks have to know of a tokenizer with labels."""
-
-    text: Vocab
-    labels: tuple[str, ...]
 
 
 class Reader(Protocol):

@@ -13,6 +13,7 @@ from lmexp.checkpoint_files import exists
 from lmexp.networks.interface import Vocab
 from lmexp.origins import of_file
 from lmexp.run_folders import newest_run
+from lmexp.text_kinds import TEXT_KINDS
 
 
 class Loaded(NamedTuple):
@@ -53,22 +54,6 @@ def find_checkpoint(path: str | Path) -> Path:
     return newest
 
 
-_KINDS = {
-    "text": "a language model: continue a text with lmexp generate {run}",
-    "pairs": "a text-to-text model: lmexp translate {run} puts out a line for every line of "
-    "standard input",
-    "tags": "a model that tags words: lmexp label {run} reads sentences from standard input",
-    "labels": "a model that labels texts: lmexp label {run} reads them from standard input",
-    "matches": "a model that matches texts: lmexp match {run} --candidates texts.txt reads from "
-    "standard input",
-    "questions": "a model that answers questions: lmexp answer {run} --context page.txt "
-    "--question 'Who wrote it?'",
-    "segments": "a masked language model: lmexp fill {run} 'The [MASK] statement' finds the token",
-    "sentences": "a sentence VAE: lmexp sample {run} puts out sentences, lmexp interpolate {run} "
-    "those between two",
-}
-
-
 def check_kind(loaded: Loaded, kind: str | tuple[str, ...], run: str | Path) -> None:
     """Refuse a model that a command can do nothing with.
 
@@ -81,8 +66,9 @@ def check_kind(loaded: Loaded, kind: str | tuple[str, ...], run: str | Path) -> 
         ValueError: it is of another kind, with the command for that.
     """
     if loaded.task.text_kind not in ((kind,) if isinstance(kind, str) else kind):
-        other = _KINDS[loaded.task.text_kind].format(run=run)
-        raise ValueError(f"{loaded.path} is of {other}")
+        own = TEXT_KINDS[loaded.task.text_kind]
+        use = f"{own.use}: {own.does}".format(run=run)
+        raise ValueError(f"{loaded.path} is of {own.what}: lmexp {use}")
 
 
 def load_language_model(path: str | Path, allow_targets: Sequence[str] = ()) -> Loaded:

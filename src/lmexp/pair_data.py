@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import lightning
 from annotated_types import Ge, Gt
@@ -11,7 +11,7 @@ from lmexp import tokenizers
 from lmexp.buckets import Buckets, EveryEpoch, Reads
 from lmexp.collate import collate_pairs
 from lmexp.execution import check_execution
-from lmexp.networks.interface import Vocab
+from lmexp.networks.interface import PairVocab, Vocab
 from lmexp.overlap import cached_overlap
 from lmexp.pair_plan import Lengths
 from lmexp.pair_preparation import PairCleaning, PairCorpus, PairPreparation, check_tags
@@ -21,13 +21,6 @@ from lmexp.text_scores import Metric, check_metrics
 from lmexp.tokenizers import PairTokenizer, Tokenizer
 
 COUNTS = ("pairs", "source_tokens", "target_tokens", "bytes", "chars", "unk", "dropped")
-
-
-class PairVocab(NamedTuple):
-    """What networks have to know of both tokenizers; one object twice if they are one."""
-
-    source: Vocab
-    target: Vocab
 
 
 class Evaluation(Protocol):

@@ -14,6 +14,7 @@ Recipe = Mapping[str, Any]
 CURVE_POINTS = 64
 SHOWN_LABELS = 12
 LABELLED = ("tags", "labels", "questions")  # kinds of text
+PAIRS = ("pairs", "matches")
 EXAMPLES = {"tags": "sentences", "questions": "questions"}
 
 
@@ -128,7 +129,7 @@ def _kind(data: Any) -> str:
 def _vocabulary_text(data: Any) -> str:
     if _kind(data) in LABELLED:
         return f"{data.vocab.text.size:,} ids" + _labels_text(data.vocab.labels)
-    if _kind(data) != "pairs":
+    if _kind(data) not in PAIRS:
         return f"{data.vocab.size:,} ids"
     source, target = data.vocab.source.size, data.vocab.target.size
     return f"{source:,} ids" if data.joint else f"{source:,} ids of sources, {target:,} of targets"
@@ -146,15 +147,17 @@ def _data_facts(data: Any, total_steps: int) -> dict[str, Any]:
     tokens = {split: facts[split]["tokens"] for split in data.corpus.splits}
     cut = f"in {data.micro_batches} micro-batches, " if data.micro_batches > 1 else ""
     counted = "tokens"
-    if _kind(data) == "pairs":
+    if _kind(data) in PAIRS:
+        counted = getattr(data, "counted", "tokens")
         tokens = {
             split: f"{facts[split]['pairs']:,} pairs, {facts[split]['source_tokens']:,} source and "
             f"{facts[split]['tokens']:,} target tokens"
             for split in data.corpus.splits
         }
         budget = f"{data.batch_size} pairs" if data.batch_size else f"{data.batch_tokens:,} tokens"
+        predicted = "of targets" if counted == "tokens" else counted
         step = (
-            f"{budget} at most, {cut}{data.tokens_per_step:,} of targets on average; padding "
+            f"{budget} at most, {cut}{data.tokens_per_step:,} {predicted} on average; padding "
             f"{facts['padding']:.1%}, in random batches {facts['padding_of_random_batches']:.1%}"
         )
     elif _kind(data) in LABELLED:
@@ -249,7 +252,7 @@ def _memory_facts(
 
 def _token_bytes(data: Any) -> int:
     stores = [data.store(split) for split in data.corpus.splits]
-    if _kind(data) == "pairs":
+    if _kind(data) in PAIRS:
         return sum(store.source.nbytes + store.target.nbytes for store in stores)
     return sum(store.nbytes if _kind(data) in LABELLED else store.tokens.nbytes for store in stores)
 

@@ -16,6 +16,8 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
+from lmexp.text_kinds import use_of
+
 REFRESH_SECONDS = 0.5  # a refresh takes about a millisecond of the training thread
 PLAIN_SECONDS = 15.0  # between lines where the console is no terminal, such as a log file
 
@@ -205,21 +207,3 @@ def next_commands(summary: Mapping[str, Any], folder: Path) -> list[str]:
     if summary.get("text_kind") == "sentences":
         commands.insert(2, f'interpolate {run} "one sentence" "another one"')
     return [f"python -m lmexp {command}" for command in commands]
-
-
-def use_of(text_kind: str, run: str) -> str:
-    """The command that does with a model what it has learnt.
-
-    Args:
-        text_kind: of its task.
-        run: its folder or checkpoint, as a shell reads it.
-    """
-    return {
-        "segments": f'fill {run} "The [MASK] statement"',
-        "sentences": f"sample {run}",
-        "pairs": f"translate {run} < input.txt",
-        "tags": f'label {run} --text "A sentence of yours."',
-        "questions": f'answer {run} --context page.txt --question "Who wrote it?"',
-        "matches": f"match {run} --candidates texts.txt < queries.txt",
-        "labels": f"label {run} < texts.txt",
-    }.get(text_kind, f'generate {run} --prompt "The"')

@@ -33,7 +33,7 @@ class Chunks(NamedTuple):
     documents: NDArray[np.int64]
 
 
-class Sequence(NamedTuple):
+class SegmentPair(NamedTuple):
     """What a model reads, without the reserved ids around it."""
 
     first: Ids
@@ -109,19 +109,21 @@ class Segments:
         """Where all that is drawn of a sequence in an epoch comes from."""
         return np.random.default_rng([self._seed, epoch, number])
 
-    def sequence(self, number: int, draw: np.random.Generator) -> Sequence:
+    def sequence(self, number: int, draw: np.random.Generator) -> SegmentPair:
         """The segments of a chunk."""
         ids = self.chunk(number)
         if self._pairs is None:
-            return Sequence(ids, None, None)
+            return SegmentPair(ids, None, None)
         at = self._cut(ids, draw)
         first, second = ids[:at], ids[at:]
         if draw.random() < 0.5:
-            return Sequence(first, second, True)
+            return SegmentPair(first, second, True)
         if self._pairs == "sentence_order":
-            return Sequence(second, first, False)
+            return SegmentPair(second, first, False)
         other = self._other(number, len(second), draw)
-        return Sequence(first, second, True) if other is None else Sequence(first, other, False)
+        return (
+            SegmentPair(first, second, True) if other is None else SegmentPair(first, other, False)
+        )
 
     def chunk(self, number: int) -> Ids:
         """Its ids."""

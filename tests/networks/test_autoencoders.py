@@ -150,7 +150,13 @@ def test_the_first_loss_is_within_5_percent_of_ln_v(architecture):
     assert loss.item() == pytest.approx(math.log(vocab.size), rel=0.05)
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "rnn", "vaswani", "gpt2"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("rnn", "vaswani", "gpt2"),
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("lstm", "gru")),
+    ],
+)
 def test_four_sentences_can_be_memorised_by_their_points_alone(name):
     torch.manual_seed(0)
     network = ARCHITECTURES[name].autoencoder(VOCAB, Z)

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from lmexp.batch import IGNORE, MatchBatch
-from lmexp.networks.interface import Vocab
-from lmexp.pair_data import PairVocab
+from lmexp.networks.interface import PairVocab, Vocab
 from lmexp.tasks.text_pairs import TextPairs, ranked
 from tests.networks.architectures import ENCODERS
 

@@ -6,10 +6,9 @@ import torch
 from lmexp.batch import IGNORE, PairBatch
 from lmexp.decoding.beam import Beam
 from lmexp.decoding.translate import translate
-from lmexp.networks.interface import Vocab
+from lmexp.networks.interface import PairVocab, Vocab
 from lmexp.networks.recurrent import Recurrent
 from lmexp.networks.transformer import Transformer
-from lmexp.pair_data import PairVocab
 from lmexp.tasks.text_to_text import TextToText
 from lmexp.tokenizers import BOS_ID, EOS_ID, MASK_ID, PAD_ID
 

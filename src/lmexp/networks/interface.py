@@ -28,6 +28,20 @@ class Vocab(NamedTuple):
     mask_id: int
 
 
+class PairVocab(NamedTuple):
+    """What has to be known of the tokenizers of pairs; one object twice if they are one."""
+
+    source: Vocab
+    target: Vocab
+
+
+class LabelVocab(NamedTuple):
+    """What has to be known of a tokenizer with labels."""
+
+    text: Vocab
+    labels: tuple[str, ...]
+
+
 @runtime_checkable
 class Decoder(Protocol):
     """Predicts each token from those before it.

@@ -1,5 +1,6 @@
-"""What tasks that read texts with an encoder ask of architectures and tokenizers."""
+"""What tasks that read texts with an encoder have in common."""
 
+import math
 from typing import Any, Protocol
 
 from torch import nn
@@ -15,13 +16,30 @@ class BuildsEncoder(Protocol):
         ...
 
 
-class LabelVocab(Protocol):
-    """What is known of texts and of what is said of them."""
+class OverEncoder(nn.Module):
+    """An encoder, and whatever a task puts on it.
+
+    Args:
+        encoder: as networks.interface.Encoder.
+    """
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.encoder = encoder
 
     @property
-    def text(self) -> Vocab: ...
-    @property
-    def labels(self) -> tuple[str, ...]: ...
+    def max_length(self) -> int | None:
+        """Tokens in a sequence, at most; None: any number."""
+        length: int | None = getattr(self.encoder, "max_length", None)
+        return length
+
+
+def initialised(head: nn.Linear) -> nn.Linear:
+    """A layer on an encoder, with weights as networks.attention.initialise draws them."""
+    nn.init.normal_(head.weight, std=0.02 * math.sqrt(768 / head.in_features))
+    if head.bias is not None:
+        nn.init.zeros_(head.bias)
+    return head
 
 
 def checked_encoder(architecture: BuildsEncoder, vocab: Vocab) -> Any:

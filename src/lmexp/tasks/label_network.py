@@ -3,7 +3,6 @@
 Shapes: B texts, T tokens, K labels, D model width.
 """
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -11,11 +10,12 @@ from torch import Tensor, nn
 
 from lmexp.batch import LabelBatch
 from lmexp.networks.layers import Dropout
+from lmexp.tasks.encoding import OverEncoder, initialised
 
 Pooling = Literal["mean", "max", "first"]
 
 
-class LabelNetwork(nn.Module):
+class LabelNetwork(OverEncoder):
     """An encoder, one vector for all tokens, and a linear layer.
 
     Args:
@@ -26,20 +26,10 @@ class LabelNetwork(nn.Module):
     """
 
     def __init__(self, encoder: Any, num_labels: int, *, pooling: Pooling, dropout: float) -> None:
-        super().__init__()
-        d_model: int = encoder.d_model
-        self.encoder = encoder
+        super().__init__(encoder)
         self.pooling: Pooling = pooling
         self.dropout = Dropout(dropout)
-        self.head = nn.Linear(d_model, num_labels)
-        nn.init.normal_(self.head.weight, std=0.02 * math.sqrt(768 / d_model))
-        nn.init.zeros_(self.head.bias)
-
-    @property
-    def max_length(self) -> int | None:
-        """Tokens in a sequence, at most; None: any number."""
-        length: int | None = getattr(self.encoder, "max_length", None)
-        return length
+        self.head = initialised(nn.Linear(encoder.d_model, num_labels))
 
     def forward(self, batch: LabelBatch) -> Tensor:
         """(B, K) scores of labels."""

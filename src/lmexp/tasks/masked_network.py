@@ -3,15 +3,16 @@
 Shapes: B sequences, T tokens, D model width, V vocabulary.
 """
 
-import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lmexp.tasks.encoding import OverEncoder, initialised
 
-class MaskedNetwork(nn.Module):
+
+class MaskedNetwork(OverEncoder):
     """An encoder with a head that restores tokens and, perhaps, one that judges pairs.
 
     Args:
@@ -20,31 +21,22 @@ class MaskedNetwork(nn.Module):
     """
 
     def __init__(self, encoder: Any, *, has_pairs: bool) -> None:
-        super().__init__()
+        super().__init__(encoder)
         d_model: int = encoder.d_model
         if encoder.embed.embedding_dim != d_model:
             raise ValueError(
                 f"the encoder's embedding is {encoder.embed.embedding_dim} wide and its layers "
                 f"{d_model}: the output layer of masked_lm is the embedding, and needs one width"
             )
-        self.encoder = encoder
         self.transform = nn.Linear(d_model, d_model)
         self.transform_norm = nn.LayerNorm(d_model, eps=getattr(encoder, "norm_eps", 1e-5))
         self.output = nn.Linear(d_model, encoder.embed.num_embeddings)
         self.pooler = nn.Linear(d_model, d_model) if has_pairs else None
         self.pair = nn.Linear(d_model, 2) if has_pairs else None
-        std = 0.02 * math.sqrt(768 / d_model)  # as networks.attention.initialise
         for layer in (self.transform, self.output, self.pooler, self.pair):
             if layer is not None:
-                nn.init.normal_(layer.weight, std=std)
-                nn.init.zeros_(layer.bias)
+                initialised(layer)
         self.output.weight = encoder.embed.weight  # tied, last: it keeps its own first values
-
-    @property
-    def max_length(self) -> int | None:
-        """Tokens in a sequence, at most; None: any number."""
-        length: int | None = getattr(self.encoder, "max_length", None)
-        return length
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, segment_ids: Tensor

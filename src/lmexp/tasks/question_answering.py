@@ -3,7 +3,6 @@
 Shapes: B windows, P places: none, and the words of a window; D model width.
 """
 
-import math
 from collections.abc import Iterable
 from typing import Annotated, Any, NamedTuple
 
@@ -11,18 +10,16 @@ import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
-from lmexp.answer_scores import AnswerScores, score_answer
+from lmexp.answer_scores import AnswerScores, mostly_han, score_answer
 from lmexp.batch import IGNORE, QuestionBatch, move
 from lmexp.class_losses import class_nll
-from lmexp.networks.interface import State
+from lmexp.networks.interface import LabelVocab, State
 from lmexp.networks.layers import Dropout
 from lmexp.ranks import Ranks
 from lmexp.schedules import Schedule
 from lmexp.tasks.base import MakeOptimizer, Task
-from lmexp.tasks.encoding import BuildsEncoder, LabelVocab, checked_encoder
+from lmexp.tasks.encoding import BuildsEncoder, OverEncoder, checked_encoder, initialised
 from lmexp.tasks.interface import Sample, Sums
-
-HAN = range(0x4E00, 0xA000)
 
 
 class Answered(NamedTuple):
@@ -52,7 +49,7 @@ class AnswerReport(NamedTuple):
         return figures | {"questions": float(scores.questions)}
 
 
-class QuestionNetwork(nn.Module):
+class QuestionNetwork(OverEncoder):
     """An encoder, and two scores of each place: that an answer begins there, that it ends there.
 
     Args:
@@ -61,18 +58,10 @@ class QuestionNetwork(nn.Module):
     """
 
     def __init__(self, encoder: Any, *, dropout: float) -> None:
-        super().__init__()
-        d_model: int = encoder.d_model
-        self.encoder = encoder
+        super().__init__(encoder)
         self.dropout = Dropout(dropout)
-        self.head = nn.Linear(d_model, 2, bias=False)  # one would add the same to every place
-        nn.init.normal_(self.head.weight, std=0.02 * math.sqrt(768 / d_model))
-
-    @property
-    def max_length(self) -> int | None:
-        """Tokens in a sequence, at most; None: any number."""
-        length: int | None = getattr(self.encoder, "max_length", None)
-        return length
+        # one bias would add the same to every place
+        self.head = initialised(nn.Linear(encoder.d_model, 2, bias=False))
 
     def forward(self, batch: QuestionBatch) -> Tensor:
         """(B, 2, P) float32 scores, -inf where there is no word."""
@@ -242,9 +231,3 @@ def likeliest(windows: Iterable[Answered]) -> list[Answered]:
         best = own if own.log_share > other.log_share else other
         found[own.example] = best._replace(log_none=min(own.log_none, other.log_none))
     return list(found.values())
-
-
-def mostly_han(answers: list[str]) -> bool:
-    """Whether most answers hold a Han character."""
-    with_han = sum(any(ord(char) in HAN for char in answer) for answer in answers)
-    return 2 * with_han > len(answers)

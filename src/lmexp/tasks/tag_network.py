@@ -3,7 +3,6 @@
 Shapes: B windows, T tokens, W words, K tags, D model width.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -13,9 +12,10 @@ from lmexp.batch import TagBatch
 from lmexp.networks.crf import LinearChainCRF, iob2_rules
 from lmexp.networks.layers import Dropout
 from lmexp.networks.spelling import Spelling
+from lmexp.tasks.encoding import OverEncoder, initialised
 
 
-class TagNetwork(nn.Module):
+class TagNetwork(OverEncoder):
     """An encoder, a linear layer over the first token of each word, and perhaps a CRF after it.
 
     Args:
@@ -36,21 +36,12 @@ class TagNetwork(nn.Module):
         crf: bool,
         dropout: float,
     ) -> None:
-        super().__init__()
+        super().__init__(encoder)
         d_model: int = encoder.d_model
-        self.encoder = encoder
         self.spelling = Spelling(spelling_size, d_model) if spelling_size else None
         self.dropout = Dropout(dropout)
-        self.head = nn.Linear(d_model, len(labels))
+        self.head = initialised(nn.Linear(d_model, len(labels)))
         self.crf = LinearChainCRF(*iob2_rules(labels)) if crf else None
-        nn.init.normal_(self.head.weight, std=0.02 * math.sqrt(768 / d_model))
-        nn.init.zeros_(self.head.bias)
-
-    @property
-    def max_length(self) -> int | None:
-        """Tokens in a sequence, at most; None: any number."""
-        length: int | None = getattr(self.encoder, "max_length", None)
-        return length
 
     def forward(self, batch: TagBatch) -> Tensor:
         """(B, W, K) scores of each word's tags."""

@@ -16,10 +16,10 @@ from torch import Tensor
 from lmexp.batch import IGNORE, LabelBatch, move
 from lmexp.class_losses import class_nll, multilabel_nll
 from lmexp.label_scores import ClassReport, Hits, LabelCounts, confusion, report_of_confusion
-from lmexp.networks.interface import State
+from lmexp.networks.interface import LabelVocab, State
 from lmexp.schedules import Schedule
 from lmexp.tasks.base import MakeOptimizer, Task
-from lmexp.tasks.encoding import BuildsEncoder, LabelVocab, checked_encoder
+from lmexp.tasks.encoding import BuildsEncoder, checked_encoder
 from lmexp.tasks.interface import Sample, Sums
 from lmexp.tasks.label_network import LabelNetwork, Pooling
 

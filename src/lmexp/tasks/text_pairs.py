@@ -8,7 +8,7 @@ Shapes: B pairs, T tokens, C candidates, D model width.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +16,11 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 from lmexp.batch import IGNORE, MatchBatch, move
-from lmexp.networks.interface import State, Vocab
+from lmexp.networks.interface import PairVocab, State
 from lmexp.networks.layers import Dropout
 from lmexp.schedules import Schedule
 from lmexp.tasks.base import MakeOptimizer, Task
-from lmexp.tasks.encoding import BuildsEncoder, checked_encoder
+from lmexp.tasks.encoding import BuildsEncoder, OverEncoder, checked_encoder
 from lmexp.tasks.interface import Sums
 from lmexp.tasks.label_network import Pooling, pooled
 
@@ -28,16 +28,7 @@ RECALLS = (1, 10)  # candidates among which the right one has to be
 BLOCK = 256  # texts read, or queries compared with all candidates, at once
 
 
-class PairVocab(Protocol):
-    """What is known of both sides (pair_data.PairVocab): one tokenizer, and so the same of both."""
-
-    @property
-    def source(self) -> Vocab: ...
-    @property
-    def target(self) -> Vocab: ...
-
-
-class MatchNetwork(nn.Module):
+class MatchNetwork(OverEncoder):
     """An encoder, and one vector of length 1 for each text.
 
     Args:
@@ -47,16 +38,9 @@ class MatchNetwork(nn.Module):
     """
 
     def __init__(self, encoder: Any, *, pooling: Pooling, dropout: float) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder)
         self.pooling: Pooling = pooling
         self.dropout = Dropout(dropout)
-
-    @property
-    def max_length(self) -> int | None:
-        """Tokens in a sequence, at most; None: any number."""
-        length: int | None = getattr(self.encoder, "max_length", None)
-        return length
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(B, T) ids, bos first and eos last, and bool -> (B, D) float32, each of length 1."""

@@ -17,7 +17,7 @@ from lmexp.decoding.translate import translate
 from lmexp.execution import SIGNATURE, pass_at_1
 from lmexp.losses import NllSum, projected_nll
 from lmexp.metrics import language_model_figures
-from lmexp.networks.interface import EncoderDecoder, State, Vocab
+from lmexp.networks.interface import EncoderDecoder, PairVocab, State, Vocab
 from lmexp.schedules import Schedule
 from lmexp.tasks.base import MakeOptimizer, Task
 from lmexp.tasks.causal_lm import EvalSums, ScoredText
@@ -34,15 +34,6 @@ class BuildsEncoderDecoder(Protocol):
     def encoder_decoder(self, source_vocab: Vocab, target_vocab: Vocab) -> Any:
         """A network that meets networks.interface.EncoderDecoder."""
         ...
-
-
-class PairVocab(Protocol):
-    """What the network has to know of both tokenizers (pair_data.PairVocab)."""
-
-    @property
-    def source(self) -> Vocab: ...
-    @property
-    def target(self) -> Vocab: ...
 
 
 class Interruptible:

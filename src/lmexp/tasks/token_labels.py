@@ -13,10 +13,10 @@ from torch import Tensor
 from lmexp.batch import IGNORE, TagBatch, move
 from lmexp.class_losses import class_nll
 from lmexp.label_scores import spans
-from lmexp.networks.interface import State
+from lmexp.networks.interface import LabelVocab, State
 from lmexp.schedules import Schedule
 from lmexp.tasks.base import MakeOptimizer, Task
-from lmexp.tasks.encoding import BuildsEncoder, LabelVocab, checked_encoder
+from lmexp.tasks.encoding import BuildsEncoder, checked_encoder
 from lmexp.tasks.interface import Sample, Sums
 from lmexp.tasks.tag_network import TagNetwork
 from lmexp.tasks.tag_report import Tagged, TagReport, tag_report
