@@ -4,6 +4,9 @@ import json
 import random
 from pathlib import Path
 
+from lmexp import checkpoint as checkpoints
+from lmexp.__main__ import main
+
 NAMES = ("Ann", "Bob", "Kim")
 PLACES = (("Rome",), ("Oslo",), ("New", "York"))
 OTHER = ("the", "a", "sees", "in", "went", "to", "and", "from", "with")
@@ -69,3 +72,17 @@ def classifier(folder: Path, *more: str) -> list[str]:
     files = [f"data.{split}={split}.jsonl" for split in ("train", "val", "test")]
     data = ["data=labelled_text", f"data.root={folder}", *files, "data.max_length=24"]
     return [*GRU, *BRIEF, *data, "trainer.max_steps=60", *more]
+
+
+def assert_goes_on_bit_for_bit(run, typed, folder) -> None:
+    """A run that is stopped at once and resumed ends with the weights of the one left alone."""
+    assert main(["train", *typed, "trainer.max_time=00:00:00", f"hydra.run.dir={folder}"]) == 0
+    began = checkpoints.read(folder / "checkpoints" / "last.ckpt")["training"]["steps_done"]
+
+    assert main(["train", f"resume={folder}", "trainer.max_time=null"]) == 0
+
+    assert began < checkpoints.read(run / "checkpoints" / "last.ckpt")["training"]["steps_done"]
+    whole, cut = (
+        checkpoints.read(own / "checkpoints" / "last.ckpt")["state_dict"] for own in (run, folder)
+    )
+    assert all((cut[name] == value).all() for name, value in whole.items())

@@ -11,7 +11,6 @@ import pytest
 import seqeval.metrics
 import torch
 
-from lmexp import checkpoint as checkpoints
 from lmexp.__main__ import main
 from lmexp.build import build_data
 from lmexp.loading import load
@@ -188,26 +187,12 @@ def test_an_average_of_checkpoints_is_a_tagger(tagger, tmp_path, label):
     assert record["tags"][0] == "B-PER"
 
 
-def assert_goes_on_bit_for_bit(run, typed, folder) -> None:
-    """A run that is stopped at once and resumed ends with the weights of the one left alone."""
-    assert main(["train", *typed, "trainer.max_time=00:00:00", f"hydra.run.dir={folder}"]) == 0
-    began = checkpoints.read(folder / "checkpoints" / "last.ckpt")["training"]["steps_done"]
-
-    assert main(["train", f"resume={folder}", "trainer.max_time=null"]) == 0
-
-    assert began < 60
-    whole, cut = (
-        checkpoints.read(own / "checkpoints" / "last.ckpt")["state_dict"] for own in (run, folder)
-    )
-    assert all((cut[name] == value).all() for name, value in whole.items())
-
-
 def test_an_interrupted_tagger_goes_on_bit_for_bit(tagger, tmp_path):
     crf = load(tagger).network.crf is not None
     more = ["trainer.validate_every_steps=20", f"task.crf={str(crf).lower()}"]
     typed = labelled_runs.tagger(tagger.parent, *more, "trainer.checkpoint_every_steps=20")
 
-    assert_goes_on_bit_for_bit(tagger, typed, tmp_path / "cut")
+    labelled_runs.assert_goes_on_bit_for_bit(tagger, typed, tmp_path / "cut")
 
 
 def test_an_interrupted_classifier_goes_on_bit_for_bit(classifier, tmp_path):
@@ -216,7 +201,7 @@ def test_an_interrupted_classifier_goes_on_bit_for_bit(classifier, tmp_path):
     more.append(f"data.multiple={str(several).lower()}")
 
     typed = labelled_runs.classifier(classifier.parent, *more)
-    assert_goes_on_bit_for_bit(classifier, typed, tmp_path / "cut")
+    labelled_runs.assert_goes_on_bit_for_bit(classifier, typed, tmp_path / "cut")
 
 
 def test_a_classifier_learns(classifier):
@@ -289,7 +274,7 @@ def test_options_of_taggers_are_refused_for_classifiers(classifier, tmp_path, ca
 )
 def test_other_commands_say_what_a_tagger_is_for(tagger, command, capsys):
     assert main([command[0], str(tagger), *command[1:]]) == 2
-    assert f"lmexp label {tagger} reads sentences" in capsys.readouterr().err
+    assert f'lmexp label {tagger} --text "A sentence' in capsys.readouterr().err
 
 
 def test_show_shows_entities(tagger, capsys):

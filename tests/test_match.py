@@ -4,6 +4,7 @@ import io
 import json
 from types import SimpleNamespace
 
+import labelled_runs
 import pytest
 
 from lmexp.__main__ import main
@@ -15,17 +16,21 @@ ANSWERS = ("card arrival", "lost phone", "exchange rate", "top up")
 QUESTIONS = [(f"about {answer} number {n}", answer) for n in range(12) for answer in ANSWERS]
 
 
+def typed(folder) -> list[str]:
+    """A run on the files of a folder, but for where it goes."""
+    overrides = ["data=banking77_answers", f"data.root={folder}", "data.batch_size=8"]
+    short = ["trainer.max_steps=40", "trainer.accelerator=cpu", "optimizer.lr=0.01", "logger=none"]
+    more = ["schedule=constant", "trainer.validate_every_steps=20", "trainer.devices=1"]
+    return [*SIZES, *overrides, *short, *more]
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("match")
     lines = ["text,category", *(f"{question},{answer}" for question, answer in QUESTIONS)]
     for name in ("train", "test"):
         (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
-    overrides = ["data=banking77_answers", f"data.root={folder}", "data.batch_size=8"]
-    short = ["trainer.max_steps=40", "trainer.accelerator=cpu", "optimizer.lr=0.01", "logger=none"]
-    more = ["schedule=constant", "trainer.validate_every_steps=20", "trainer.devices=1"]
-    arguments = [*SIZES, *overrides, *short, *more, f"hydra.run.dir={folder / 'run'}"]
-    assert train(arguments) == 0
+    assert train([*typed(folder), f"hydra.run.dir={folder / 'run'}"]) == 0
     return folder / "run"
 
 
@@ -45,6 +50,10 @@ def test_evaluate_gives_the_figures_of_the_run(run, tmp_path):
     found = json.loads((tmp_path / "out.json").read_text())
     for name in ("test/mrr", "test/recall_at_10", "test/mrr_of_all"):
         assert found[name] == pytest.approx(summary[name])
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit(run, tmp_path):
+    labelled_runs.assert_goes_on_bit_for_bit(run, typed(run.parent), tmp_path / "cut")
 
 
 def test_match_puts_the_right_candidate_first(run, tmp_path, capsys):
@@ -117,9 +126,7 @@ def test_texts_that_are_too_long_are_said_to_be_cut(run, tmp_path, capsys):
 
 
 def test_plan_counts_pairs(run, capsys):
-    typed = [f"data.root={run.parent}", "data.batch_size=8", "trainer.accelerator=cpu"]
-
-    assert main(["plan", *SIZES, "data=banking77_answers", *typed]) == 0
+    assert main(["plan", *typed(run.parent)]) == 0
 
     out = " ".join(capsys.readouterr().out.split())
     assert "8 pairs at most, 7 pairs on average" in out  # 43 or 44 in 6 steps
@@ -127,9 +134,9 @@ def test_plan_counts_pairs(run, capsys):
 
 def test_any_pairs_can_be_matched(tmp_path):
     (tmp_path / "pairs.tsv").write_text("".join(f"went {n}\tOslo {n}\n" for n in range(60)))
-    typed = ["data=parallel", "task=text_pairs", f"data.train={tmp_path / 'pairs.tsv'}"]
-    typed += ["data.fields=[0,1]", "data.batch_tokens=256", "trainer=debug", "logger=none"]
+    asked = ["data=parallel", "task=text_pairs", f"data.train={tmp_path / 'pairs.tsv'}"]
+    asked += ["data.fields=[0,1]", "data.batch_tokens=256", "trainer=debug", "logger=none"]
 
-    assert train([*SIZES, *typed, f"hydra.run.dir={tmp_path / 'run'}"]) == 0
+    assert train([*SIZES, *asked, f"hydra.run.dir={tmp_path / 'run'}"]) == 0
 
     assert "test/recall_at_10" in json.loads((tmp_path / "run" / "summary.json").read_text())
