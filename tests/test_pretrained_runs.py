@@ -194,6 +194,17 @@ def test_pickled_weights_are_refused_with_the_remedy(tmp_path, capsys):
     assert told in capsys.readouterr().err
 
 
+def test_weights_that_were_cut_off_are_refused(tmp_path, capsys):
+    save_tiny(tmp_path / "gpt2", "gpt2")
+    file = tmp_path / "gpt2" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:5_000])
+
+    assert main(overrides(tmp_path, "gpt2")) == 2
+
+    told = "model.safetensors (5,000 bytes) cannot be read"
+    assert told in capsys.readouterr().err
+
+
 def test_a_hub_name_without_network_is_refused_with_the_layout(tmp_path, capsys, monkeypatch):
     def nobody(*_: object, **__: object) -> str:
         raise OSError("no route to host\nand more")

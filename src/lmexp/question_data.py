@@ -116,6 +116,14 @@ class QuestionDataModule(LabelledDataModule):
                 f"of {self.corpus.source} has an answer, and there is nothing to learn: give it "
                 "questions that their context answers"
             )
+        if "train" in splits and announce is not None:
+            lengths = self.store("train").columns["answer"].lengths
+            if without := int((lengths == 0).sum()):
+                announce(
+                    f"{without:,} of the {len(lengths):,} training questions have no answer: with "
+                    "task.no_answer_margin=0.0 the model gives none where that is likelier, with "
+                    "null it answers every question"
+                )
 
     def make_reader(self, store: RaggedStore) -> QuestionReader:
         """Windows of at most max_length tokens."""

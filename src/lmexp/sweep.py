@@ -197,8 +197,11 @@ def print_table(folder: Path, jobs: Sequence[Job]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    figures = ("best/loss", "test/loss", "test/perplexity", "test/bits_per_byte")
     summaries = [_summary(folder / job.folder) for job in jobs]
+    chosen = {str(summary["monitor"]) for summary in summaries if "monitor" in summary}
+    names = dict.fromkeys([*sorted(chosen - {"loss"}), "loss", "perplexity", "bits_per_byte"])
+    figures = [f"{part}/{name}" for name in names for part in ("best", "test")]
+    figures = [name for name in figures if not name.startswith(("best/perp", "best/bits"))]
     shown = [name for name in figures if any(name in summary for summary in summaries)]
     table = Table("run", "status", "seconds")  # what a narrow terminal folds is the run's name
     table.columns[0].overflow = "fold"

@@ -1,5 +1,6 @@
 """Texts that are given to a command: arguments, files, lines of standard input."""
 
+import codecs
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -20,13 +21,13 @@ def argument(text: str, name: str) -> str:
 
 
 def decoded(given: bytes, source: str) -> str:
-    """Bytes as text.
+    """Bytes as text, without a byte order mark.
 
     Raises:
         ValueError: they are not UTF-8.
     """
     try:
-        return given.decode("utf-8")
+        return given.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{source}: byte {error.start} is no UTF-8: save or type the text as UTF-8"
@@ -36,12 +37,14 @@ def decoded(given: bytes, source: str) -> str:
 def lines_of(arguments: Sequence[str] | None) -> Iterator[str]:
     """Each argument as a line; without any, those of standard input.
 
-    U+FFFD stands for what is not UTF-8, which is said at the end.
+    U+FFFD stands for what is not UTF-8, which is said at the end; a byte order mark is left out.
     """
     given: Iterable[bytes] = map(os.fsencode, arguments) if arguments else standard_input().buffer
     invalid = 0
-    for line in given:
+    for number, line in enumerate(given):
         whole = line.rstrip(b"\r\n")
+        if number == 0:
+            whole = whole.removeprefix(codecs.BOM_UTF8)
         text = whole.decode("utf-8", errors="replace")
         invalid += text.encode() != whole
         yield text

@@ -242,6 +242,14 @@ def _gathered(task: Any) -> contextlib.AbstractContextManager[None]:
     return task.shards.gathered() if task.shards is not None else contextlib.nullcontext()
 
 
+def _mixed(parts: Parts) -> contextlib.AbstractContextManager[Any]:
+    """The precision of trainer.test, for what is scored beside it."""
+    import torch
+
+    kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(parts.hardware.precision)
+    return torch.autocast(torch.device(parts.ranks.device).type, kind, enabled=kind is not None)
+
+
 def _sample(parts: Parts) -> Sample | None:
     """Of the network as it stands; None: not wanted."""
     if not parts.task.wants_sample(parts.data):
@@ -268,7 +276,7 @@ def _test(parts: Parts, trainer: Any, recorder: Recorder) -> dict[str, Any]:
     parts.task.to(parts.ranks.device)  # Lightning has left it on the CPU
     parts.task.put_average_in()
     if "test" in parts.data.corpus.splits:
-        with _gathered(parts.task):
+        with _gathered(parts.task), _mixed(parts):
             figures |= parts.task.scores(parts.data, "test")
     sample = _sample(parts)
     return {
@@ -276,5 +284,6 @@ def _test(parts: Parts, trainer: Any, recorder: Recorder) -> dict[str, Any]:
         **{f"test/{name}": value for name, value in figures.items()},
         "tokens_per_second": recorder.tokens_per_second,
         "text_kind": parts.task.text_kind,
+        "monitor": parts.task.monitor.removeprefix("val/"),  # chose the checkpoint
         **({"sample": sample.text} if sample is not None else {}),
     }

@@ -74,22 +74,26 @@ def convert(value: Any, parameter: Parameter) -> Any:
         raise ValueError("is not a number")
     from pydantic import ValidationError
 
-    adapter = _adapter(parameter.module, ast.unparse(parameter.annotation))
+    annotation = ast.unparse(parameter.annotation)
+    adapter = _adapter(parameter.module, annotation)
     try:
         return adapter.validate_json(json.dumps(from_environment(value)), strict=True)
     except ValidationError as error:
-        raise ValueError(_complaint(error.errors(include_url=False), value)) from None
+        raise ValueError(_complaint(error.errors(include_url=False), value, annotation)) from None
 
 
-def _complaint(errors: Sequence[Any], value: Any) -> str:
+def _complaint(errors: Sequence[Any], value: Any, annotation: str) -> str:
     """What pydantic expected, in our words, with the nearest right value."""
+    mapping = "a mapping with _target_"
+    if "Mapping" in annotation or "dict[" in annotation:
+        mapping = "a mapping such as {name: value}"
     if errors[0]["type"] == "missing":
         return f"should have more than {errors[0]['loc'][-1]} entries"
     wishes: list[str] = []
     for error in errors:
         place = "".join(f"[{part}]" for part in error["loc"] if isinstance(part, int))
         wish = error["msg"].partition(" should ")[2].replace("array", "list")
-        wish = wish.replace("be an object", "be a mapping with _target_")
+        wish = wish.replace("be an object", f"be {mapping}")
         wishes.append(f"{wish} at {place}" if place else wish)
     text = "should " + " or ".join(dict.fromkeys(wishes)).replace(" or be ", " or ")
     options = re.findall(r"'([^']+)'", text)

@@ -175,7 +175,12 @@ class LabelledRecords(RecordFiles[Labelled]):
                 f"{row.where} is {type(row.value).__name__}, not an object with fields: write "
                 f'{{"{field}": "…"}}'
             )
-        if row.value.get(field) is None:
+        if field in row.value and row.value[field] is None:
+            raise ValueError(
+                f"{row.where}: '{field}' is null: give it a value, or delete the record; another "
+                f"field is named in {key}"
+            )
+        if field not in row.value:
             there = ", ".join(str(name)[:40] for name in row.value) or "no field at all"
             raise ValueError(
                 f"{row.where} has no '{field}' but {there}: name the field in {key}, or the cells "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lmexp.networks.pretrained_config import kind_of
@@ -118,15 +119,22 @@ def _read(folder: Path, config: dict[str, Any], kind: str) -> tuple[Any, set[str
         "decoder": transformers.AutoModelForCausalLM,
         "encoder_decoder": transformers.AutoModelForSeq2SeqLM,
     }[kind]
-    with quiet():
-        loaded: Any = loader.from_pretrained(
-            folder,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+    try:
+        with quiet():
+            loaded: Any = loader.from_pretrained(
+                folder,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+    except SafetensorError as error:
+        sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.safetensors"))}
+        files = ", ".join(f"{name} ({size:,} bytes)" for name, size in sizes.items())
+        raise ValueError(
+            f"model.path={folder}: {files} cannot be read ({error}): copy or download it again"
+        ) from error
     whole, report = loaded
     return whole, set(report["missing_keys"])
 

@@ -3,7 +3,8 @@
 Shapes: B windows, W words, K tags, N words that are tagged.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
 import torch
@@ -87,7 +88,7 @@ class TokenLabels(Task):
         )
         self.vocab = vocab
         self.label_smoothing, self.focal_gamma = label_smoothing, focal_gamma
-        self.entity_groups = _checked(entity_groups or {})
+        self.entity_groups = _checked(entity_groups or {}, vocab.labels)
 
     @property
     def tagger(self) -> Any:
@@ -209,12 +210,19 @@ class TokenLabels(Task):
         return Sample("\n\n".join(rows), {})
 
 
-def _checked(groups: Mapping[str, str]) -> Mapping[str, str]:
-    """The groups, if figures can be named after them."""
+def _checked(groups: Mapping[str, str], tags: Sequence[str]) -> Mapping[str, str]:
+    """The groups, if figures can be named after them, and each is of a type that there is."""
     taken = [name for name in groups if not str(name).isidentifier() or name in ("entity", "token")]
     if taken:
         raise ValueError(
             f"task.entity_groups names {', '.join(map(repr, taken))}: a name is of letters, digits "
             "and _, and neither entity nor token: write for example {trigger: '*-trigger'}"
         )
+    types = sorted({tag.partition("-")[2] for tag in tags} - {""})
+    for name, pattern in groups.items():
+        if types and not any(fnmatchcase(type_, pattern) for type_ in types):
+            raise ValueError(
+                f"task.entity_groups: {name}={pattern} fits none of the types of the training "
+                f"split, which are {', '.join(types)}"
+            )
     return groups
