@@ -164,7 +164,7 @@ def test_models_of_another_kind_are_refused_with_their_command(run, tmp_path, ca
 
     asked = ["answer", str(other), "--context", str(page), "--question", "who?"]
     assert main([*asked, "--allow-targets", "bigram"]) == 2
-    assert "a language model: continue a text with lmexp generate" in capsys.readouterr().err
+    assert "is of a language model: lmexp generate" in capsys.readouterr().err
     assert main(["generate", str(run), "--prompt", "who"]) == 2
     assert "a model that answers questions: lmexp answer" in capsys.readouterr().err
 

@@ -181,7 +181,10 @@ def test_a_run_with_adapters_begins_from_weights_is_resumed_and_loaded(here, cap
     [
         (["tuning.freeze_layers=4"], "tuning.freeze_layers=4: the network has 3 layers: write at"),
         (["tuning=lora", "tuning.freeze_layers=1"], "rank=8 and freeze_layers=1: LoRA leaves all"),
-        (["tuning=lora", "tuning.targets=[query]"], "the layers have matrices of the names"),
+        (
+            ["tuning=lora", "tuning.targets=[query]"],
+            "the layers have matrices of other names: write tuning.targets=",
+        ),
         (["tuning.layer_decay=2.0"], "tuning.layer_decay=2.0: layer_decay should be less than or"),
     ],
 )

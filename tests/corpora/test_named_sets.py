@@ -96,13 +96,11 @@ def test_a_data_file_is_about_the_whole_recipe_and_prefers_a_tokenizer(path):
         assert "_target_" not in content["data"]  # the task says what is read of it
         return
     assert override == {"override /tokenizer": expected}
-    is_of_pairs = content["data"].get("_target_", "").endswith(".PairDataModule")
-    of_pairs = [{"override /task": "translation"}, {"override /eval": "pairs"}]
-    of_matches = [{"override /task": "text_pairs"}]
-    is_of_matches = path.stem in ("banking77_answers", "movielens_small")
-    expected_others = of_pairs if is_of_pairs else of_matches if is_of_matches else []
-    assert others == expected_others  # text never chooses the task
-    assert is_of_pairs or "_target_" not in content["data"]  # which says what is read of it
+    pairs = {"code", "conala", "dates", "dialogues", "multi30k", "parallel", "reverse", "summaries"}
+    of = dict.fromkeys(pairs | {"tatoeba_en_zh", "wmt"}, "translation")
+    of |= dict.fromkeys(("banking77_answers", "movielens_small"), "text_pairs")
+    assert others == ([{"override /task": of[path.stem]}] if path.stem in of else [])
+    assert "_target_" not in content["data"]  # a task says what is read of it
 
 
 def test_multi30k_has_its_published_counts_and_every_file_a_checksum(data_folder):
