@@ -7,6 +7,7 @@ import string
 
 import pytest
 from nltk.tokenize.destructive import NLTKWordTokenizer
+from torchmetrics.functional.text import squad as torchmetrics_squad
 
 from lmexp.answer_scores import AnswerScores, normalise, score_answer, segments
 
@@ -84,6 +85,24 @@ def test_1000_random_answers_score_as_by_squads_rules():
         found = score_answer(given, answers, by_character=False)
 
         assert found[:2] == pytest.approx(squad(given, answers)), (given, answers)
+
+
+def test_1000_random_answers_score_as_torchmetrics_port_of_squads_script():
+    for seed in range(1000):
+        rng = random.Random(seed)
+        given, *answers = (
+            " ".join(rng.choices(WORDS, k=rng.randrange(5))) for _ in range(rng.randrange(2, 5))
+        )
+        answers = [answer for answer in answers if normalise(answer)] or ["cat"]
+        other = torchmetrics_squad(
+            [{"prediction_text": given, "id": "1"}],
+            [{"answers": {"answer_start": [0] * len(answers), "text": answers}, "id": "1"}],
+        )
+
+        found = score_answer(given, answers, by_character=False)
+
+        expected = other["exact_match"].item() / 100, other["f1"].item() / 100
+        assert found[:2] == pytest.approx(expected, abs=1e-6), (given, answers)
 
 
 def test_1000_random_answers_score_by_character_as_by_cmrcs_rules():
