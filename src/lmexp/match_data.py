@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from functools import partial
+from functools import cached_property, partial
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -82,9 +82,14 @@ class MatchDataModule(PairDataModule):
     def reads(self, split: Split) -> Reads:
         """Pairs; of the training split each says how common its target is."""
         reads, store = super().reads(split), self.store(split)
-        shares = log_shares(store) if split == "train" else np.zeros(store.num_pairs, np.float32)
+        shares = self._shares if split == "train" else np.zeros(store.num_pairs, np.float32)
         batch = partial(collate_matches, store, shares)
         return reads._replace(batch=EveryEpoch(batch), scored=batch)
+
+    @cached_property
+    def _shares(self) -> NDArray[np.float32]:
+        """Of the training split: a look at every pair, taken once."""
+        return log_shares(self.store("train"))
 
     @property
     def num_predicted(self) -> float:
