@@ -13,7 +13,7 @@ import torch
 
 from lmexp.batch import TrainStep, move
 from lmexp.build import build_task
-from lmexp.hardware import choose
+from lmexp.hardware import autocast, choose
 from lmexp.optimizers import norm_and_factor, parameter_groups, rescale
 from lmexp.seeds import seed_torch
 from lmexp.starting import data_of, put_in, start_of
@@ -188,9 +188,7 @@ class _Trial:
         self.task.to(self.device, dtype).train()
         groups = parameter_groups(self.task.network, self.task.layer_decay)
         self.optimizer = build(recipe["optimizer"], allow_targets, params=groups)
-        self.mixed = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(
-            hardware.precision
-        )
+        self.precision = hardware.precision
         is_scaled = hardware.precision == "16-mixed"  # as Lightning scales it
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=is_scaled)
         self.carried: list[Any] = []
@@ -211,7 +209,7 @@ class _Trial:
         nominal, objective, tokens = self.data.tokens_per_step, 0.0, 0.0
         for index, batch in enumerate(step.micro_batches):
             seed_torch(self.task.seed, self.steps_done, index)
-            with torch.autocast(self.device.type, self.mixed, enabled=self.mixed is not None):
+            with autocast(self.device, self.precision):
                 sums, state = self.task.sums(move(batch, self.device), self.carried[index])
             self.carried[index] = state
             self.scaler.scale(sums.objective / nominal).backward()

@@ -193,3 +193,9 @@ def expected_seconds(flops: float, peak: float) -> float:
     networks of a few thousand parameters stay far below.
     """
     return flops / (USED_SHARE * peak)
+
+
+def autocast(device: str | torch.device, precision: str) -> torch.autocast:
+    """The context of products in a mixed precision; of any other one that changes nothing."""
+    kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
+    return torch.autocast(torch.device(device).type, kind, enabled=kind is not None)

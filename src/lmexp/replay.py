@@ -87,6 +87,7 @@ def replay(
     import torch
 
     from lmexp import checkpoint as checkpoints
+    from lmexp.hardware import autocast
     from lmexp.seeds import seed_torch
 
     facts = json.loads((failure / FAILURE).read_text(encoding="utf-8"))
@@ -96,13 +97,12 @@ def replay(
     task.steps_done = facts["step"]
     dtype = {"bf16-true": torch.bfloat16}.get(precision)
     task.to(device, dtype).train()
-    mixed = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
     found = []
     for index, batch in enumerate(read_batches(failure)):
         carried = training["carried"][index] if index < len(training["carried"]) else None
         seed_torch(task.seed, facts["step"], index)
         task.zero_grad()
-        with torch.autocast(device, mixed, enabled=mixed is not None):
+        with autocast(device, precision):
             found.append(_again(task, batch, carried if facts["carries"] else None, device))
     return found
 

@@ -10,7 +10,7 @@ from lmexp.callbacks import Recorder, Segments
 from lmexp.cpu import cure_allocator
 from lmexp.errors import one_line, say
 from lmexp.failures import FailureKeeper
-from lmexp.hardware import peak_flops_of_all
+from lmexp.hardware import autocast, peak_flops_of_all
 from lmexp.keeping import Keeper
 from lmexp.launch_ranks import LOST
 from lmexp.networks.flops import flops_per_token
@@ -242,14 +242,6 @@ def _gathered(task: Any) -> contextlib.AbstractContextManager[None]:
     return task.shards.gathered() if task.shards is not None else contextlib.nullcontext()
 
 
-def _mixed(parts: Parts) -> contextlib.AbstractContextManager[Any]:
-    """The precision of trainer.test, for what is scored beside it."""
-    import torch
-
-    kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(parts.hardware.precision)
-    return torch.autocast(torch.device(parts.ranks.device).type, kind, enabled=kind is not None)
-
-
 def _sample(parts: Parts) -> Sample | None:
     """Of the network as it stands; None: not wanted."""
     if not parts.task.wants_sample(parts.data):
@@ -276,7 +268,7 @@ def _test(parts: Parts, trainer: Any, recorder: Recorder) -> dict[str, Any]:
     parts.task.to(parts.ranks.device)  # Lightning has left it on the CPU
     parts.task.put_average_in()
     if "test" in parts.data.corpus.splits:
-        with _gathered(parts.task), _mixed(parts):
+        with _gathered(parts.task), autocast(parts.ranks.device, parts.hardware.precision):
             figures |= parts.task.scores(parts.data, "test")
     sample = _sample(parts)
     return {
