@@ -134,9 +134,9 @@ def test_a_question_or_a_word_that_is_cut_is_said(answer):
         (None, "who?", "page.txt: no such file"),
         ("", "who?", "page.txt has no text to answer from"),
         (" \n\u3000", "who?", "page.txt has no text to answer from"),
-        (b"Ann\xff", "who?", "page.txt: byte 3 is no UTF-8: save"),
+        (b"Ann\xff", "who?", "page.txt is not UTF-8: byte 0xFF at offset 3: save"),
         (PAGE, " ", "--question ' ' asks nothing: write a question"),
-        (PAGE, "who\udcff?", "--question: byte 3 is no UTF-8"),
+        (PAGE, "who\udcff?", "--question is not UTF-8: byte 0xFF at offset 3"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_in_one_line(answer, context, question, told):

@@ -162,7 +162,9 @@ def test_a_file_of_the_users_may_not_hide_one_of_ours(my_conf, tmp_path):
 def test_a_file_that_is_not_utf8_is_named_with_the_byte(my_conf, tmp_path):
     (tmp_path / "my_conf" / "model" / "own.yaml").write_bytes(b"# caf\xe9\n")
 
-    message = r"my_conf/model/own.yaml is not UTF-8: byte 0xE9 at offset 5: save it as UTF-8"
+    message = (
+        r"my_conf/model/own.yaml is not UTF-8: byte 0xE9 at offset 5: save or type it as UTF-8"
+    )
     with pytest.raises(ValueError, match=message):
         recipe.compose(["model=own"], my_conf)
 

@@ -210,19 +210,25 @@ def test_a_classifier_learns(classifier):
 
 def test_every_text_is_labelled(classifier, label):
     is_pair = reads_pairs(classifier)
-    lines = ["the a fine\tthe", "poor\tthe", ""] if is_pair else ["the a fine", "went poor", ""]
+    lines = ["the a fine\tthe", "poor\tthe"] if is_pair else ["the a fine", "went poor"]
 
-    records = label(classifier, lines)
+    first, blank, *others = label(classifier, [lines[0], " ", lines[1], ""])
 
-    assert len(records) == 3
+    records = [first, others[0]]
+    assert len(others) == 2
+    for nothing, line in ((blank, " "), (others[1], "")):
+        assert nothing["text"] == line
+        assert not nothing.get("label")
+        assert not nothing.get("labels")
+        assert nothing["probabilities"] == {}
     for record, line in zip(records, lines, strict=True):
-        assert record["text"] == (line or "\t" * is_pair)
+        assert record["text"] == line
         assert set(record["probabilities"]) == {"bad", "good"}
         assert all(0 <= share <= 1 for share in record["probabilities"].values())
         if "label" in record:
             assert record["confidence"] == max(record["probabilities"].values())
             assert sum(record["probabilities"].values()) == pytest.approx(1, abs=1e-3)
-    said = [record.get("label") or record["labels"][0] for record in records[:2]]
+    said = [record.get("label") or record["labels"][0] for record in records]
     assert said == ["good", "bad"]
 
 

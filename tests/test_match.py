@@ -80,7 +80,7 @@ def test_a_checkpoint_restores_the_vectors_bit_for_bit(run):
     [
         (["--candidates", "absent.txt"], "--candidates absent.txt: no such file"),
         (["--candidates", "empty.txt"], "empty.txt has no text: write one a line"),
-        (["--candidates", "latin.txt"], "is no UTF-8: save"),
+        (["--candidates", "latin.txt"], "is not UTF-8: byte 0x"),
         (["--candidates", "a.txt", "--top", "0"], "--top 0: at least 1"),
     ],
 )

@@ -127,7 +127,7 @@ def test_a_prompts_file_that_is_not_utf8_is_refused_with_the_offset(generate, tm
     status, _, err = generate("--prompts-file", str(file))
 
     assert status == 2
-    assert "byte 3 is no UTF-8" in err
+    assert "latin1.txt is not UTF-8: byte 0xE9 at offset 3" in err
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_prompt_that_is_not_utf8_is_refused_with_the_offset(generate, argument
     status, out, err = generate(*arguments, stdin=stdin)
 
     assert (status, out) == (2, "")
-    assert f"{source}: byte 3 is no UTF-8" in err
+    assert f"{source} is not UTF-8: byte 0xE9 at offset 3" in err
     assert err.count("\n") == 1
 
 

@@ -79,7 +79,7 @@ def not_utf8(source: Path | str, error: UnicodeDecodeError) -> ValueError:
     """The error of a text in another encoding: where it is wrong and what to do."""
     return ValueError(
         f"{source} is not UTF-8: byte 0x{error.object[error.start]:02X} at offset {error.start}: "
-        "save it as UTF-8"
+        "save or type it as UTF-8"
     )
 
 

@@ -73,7 +73,7 @@ def main(args: argparse.Namespace) -> int:
                 sys.stdout.buffer.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
             sys.stdout.buffer.flush()
             found += own if args.html is not None else []
-    for what, count in changed.items():
+    for what, count in (+changed).items():
         say(f"{count:,} {what}")
     if args.html is not None:
         joined = "" if data.corpus.joins_words else " "
@@ -148,8 +148,9 @@ def labelled(
     Args:
         task: a TextLabels.
         data: a data module of labels with the task's tokenizer.
-        lines: texts; where the model reads pairs a tab stands between the two.
-        changed: counts by reason what is not read whole.
+        lines: texts; where the model reads pairs a tab stands between the two. One that is blank
+            has no label.
+        changed: counts by reason what is not read, or not whole.
 
     Raises:
         ValueError: it does, and there is none.
@@ -158,10 +159,14 @@ def labelled(
 
     from lmexp.batch import move
 
-    records = []
-    texts: list[tuple[str, ...]] = [(line,) for line in lines]
-    if data.corpus.has_pairs:
-        texts = [_pair(line) for line in lines]
+    none = {"labels": []} if task.multiple else {"label": None, "confidence": None}
+    records: list[dict[str, Any]] = [{"text": line, **none, "probabilities": {}} for line in lines]
+    places = [place for place, line in enumerate(lines) if line.strip()]
+    changed["blank lines: no label"] += len(lines) - len(places)
+    texts: list[tuple[str, ...]] = [
+        _pair(lines[place]) if data.corpus.has_pairs else (lines[place],) for place in places
+    ]
+    place_of = iter(places)
     for batch, own in data.batches_of(texts, changed):
         with torch.no_grad():
             scores = task.network(move(batch, task.device))
@@ -174,13 +179,14 @@ def labelled(
                 if task.multiple
                 else {"label": best, "confidence": shown[best]}
             )
-            records.append({"text": "\t".join(row), **said, "probabilities": shown})
+            record = {"text": "\t".join(row), **said, "probabilities": shown}
+            records[next(place_of)] = record
     return records
 
 
 def _pair(line: str) -> tuple[str, str]:
     first, tab, second = line.partition("\t")
-    if line and not tab:
+    if not tab:
         raise ValueError(
             f"{line[:60]!r} has no tab: this model reads pairs of texts, with a tab between them"
         )

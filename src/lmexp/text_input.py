@@ -4,7 +4,7 @@ import codecs
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-from lmexp.errors import say, standard_input
+from lmexp.errors import not_utf8, say, standard_input
 
 
 def argument(text: str, name: str) -> str:
@@ -29,9 +29,7 @@ def decoded(given: bytes, source: str) -> str:
     try:
         return given.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{source}: byte {error.start} is no UTF-8: save or type the text as UTF-8"
-        ) from None
+        raise not_utf8(source, error) from None
 
 
 def lines_of(arguments: Sequence[str] | None) -> Iterator[str]:

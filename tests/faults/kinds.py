@@ -11,6 +11,7 @@ import pytest
 EPOCH = 13  # steps
 QUESTIONS_OF = {"train": 116, "val": 20, "test": 20}  # EPOCH steps of windows
 MICRO_BATCHES = 4
+SLOW = pytest.mark.slow
 TRANSFORMER = ("model.num_heads=2", "model.num_kv_heads=2", "model.d_ff=32")
 TEXT = ("data=text", "data.corpus.document=line", "data.max_length=32", "tokenizer=byte")
 TEXT += ("task.sample_tokens=8",)
@@ -76,11 +77,28 @@ def turns(names: Sequence[Any], ranks: Sequence[int]) -> list[Any]:
     So each number of ranks meets every kind and every name. What is left of the product is slow.
     """
     return [
-        pytest.param(kind, name, number, marks=() if is_turn else pytest.mark.slow)
+        pytest.param(kind, name, number, marks=() if is_turn else SLOW)
         for of_kind, kind in enumerate(KINDS)
         for of_name, name in enumerate(names)
         for of_ranks, number in enumerate(ranks)
         for is_turn in [(of_kind + of_name) % len(ranks) == of_ranks]
+    ]
+
+
+def one_each(values: Sequence[Any]) -> list[Any]:
+    """(kind, value) for pytest: each kind once, the values in turn; the rest of them is slow."""
+    return [
+        pytest.param(kind, value, marks=() if of_value == of_kind % len(values) else SLOW)
+        for of_kind, kind in enumerate(KINDS)
+        for of_value, value in enumerate(values)
+    ]
+
+
+def every_other(first: int) -> list[Any]:
+    """Kinds for pytest: every second one, beginning with the first or second; the rest is slow."""
+    return [
+        pytest.param(kind, marks=() if of_kind % 2 == first else SLOW)
+        for of_kind, kind in enumerate(KINDS)
     ]
 
 

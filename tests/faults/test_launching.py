@@ -86,18 +86,18 @@ def place(tmp_path: Path, text: Path) -> Path:
 @pytest.mark.timeout(300)
 def test_a_sweep_of_runs_with_two_ranks_each_makes_a_folder_a_job(place):
     sizes = ["model.d_model=8", "model.num_layers=1", "data.files=text.txt", *SMALL]
-    swept = ["-m", "model=lstm,gru", "seed=1,2", "trainer=ddp", "trainer.devices=2"]
+    swept = ["-m", "model=lstm,gru", "trainer=ddp", "trainer.devices=2"]
 
     done = cold([*swept, "logger=wandb", *sizes], place)
 
     assert done.returncode == 0, done.stderr
     (sweep,) = (place / "logs" / "sweeps").glob("*/*")
     jobs = [path for path in sweep.iterdir() if path.is_dir()]
-    assert len(jobs) == 4
+    assert len(jobs) == 2
     for job in jobs:
         assert json.loads((job / "summary.json").read_text())["status"] == "finished"
         assert len(list((job / "wandb").glob("offline-run-*"))) == 1
-    assert len({json.loads((job / "wandb.json").read_text())["id"] for job in jobs}) == 4
+    assert len({json.loads((job / "wandb.json").read_text())["id"] for job in jobs}) == 2
     assert not list((place / "logs").glob("runs/*/*"))
     assert not processes_in(place)
 
@@ -120,7 +120,7 @@ def test_fifty_launches_in_a_second_take_fifty_folders(server, text, tmp_path):
     check_launches(server, text, tmp_path)
 
 
-@pytest.mark.parametrize("way", ["two ranks", "a sweep"])
+@pytest.mark.parametrize("way", [pytest.param("two ranks", marks=pytest.mark.slow), "a sweep"])
 def test_an_architecture_of_the_users_own_trains(way, place):
     for name, content in OWN.items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)

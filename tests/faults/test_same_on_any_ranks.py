@@ -3,7 +3,7 @@
 import pytest
 import torch
 from interruption import flat, lines
-from kinds import KINDS, overrides
+from kinds import KINDS, every_other, one_each, overrides
 from test_kill import rows_by_step
 
 from lmexp import checkpoint as checkpoints
@@ -47,7 +47,7 @@ def test_ranks_times_accumulation_is_one_training(kind, server, text, tmp_path):
     check(server, text, tmp_path, kind)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", every_other(1))
 def test_means_of_ranks_would_be_another_training(kind, server, text, tmp_path):
     train(server, text, tmp_path / "sums", kind, 2)
     train(server, text, tmp_path / "means", kind, 2, [["all", "average_means_of_ranks"]])
@@ -75,8 +75,7 @@ def test_a_run_goes_on_along_the_same_curve_on_other_numbers_of_ranks(kind, serv
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
-@pytest.mark.parametrize("ranks", [1, 3, 4])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "ranks"), one_each([1, 3, 4]))
 def test_a_validation_is_made_up_for_on_more_ranks_than_micro_batches(
     kind, ranks, server, text, tmp_path
 ):

@@ -52,7 +52,10 @@ def trained(
 @pytest.mark.parametrize(
     ("kind", "ranks", "more"),
     [
-        *((kind, 2, ()) for kind in KINDS),
+        *(
+            pytest.param(kind, 2, (), marks=() if kind in OF_ONE else pytest.mark.slow)
+            for kind in KINDS
+        ),
         pytest.param("transformer", 3, (), marks=pytest.mark.slow),
         pytest.param("translation lstm", 4, (), marks=pytest.mark.slow),
         ("transformer", 2, ("optimizer=sgd", "optimizer.momentum=0.9", "optimizer.lr=0.1")),

@@ -6,11 +6,10 @@ from typing import Annotated, Any
 from annotated_types import Ge, Lt
 
 from lmexp.corpora.reading import OnInvalid
-from lmexp.corpora.record_files import Names, names_of_splits
+from lmexp.corpora.record_files import SPLIT_KEYS, Names, names_of_splits
 from lmexp.corpora.rows import Row
 from lmexp.corpora.spans import Span, SpanFiles, checked, field_of
 from lmexp.corpora.splitting import Fractions
-from lmexp.corpora.tagged import SPLIT_KEYS
 
 
 class Cluener(SpanFiles):

@@ -43,6 +43,8 @@ class RecordPairs(PairFiles):
         ValueError: arguments that do not go together.
     """
 
+    _keys = PAIR_KEYS
+
     def __init__(
         self,
         files: Names,

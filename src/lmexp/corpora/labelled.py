@@ -7,11 +7,10 @@ from annotated_types import Ge, Lt
 
 from lmexp.corpora.piece import Labelled, Split
 from lmexp.corpora.reading import INVALID, Encoding, OnInvalid, RawLine
-from lmexp.corpora.record_files import Entry, Names, RecordFiles, names_of_splits, worst
+from lmexp.corpora.record_files import SPLIT_KEYS, Entry, Names, RecordFiles, names_of_splits, worst
 from lmexp.corpora.rows import Row, text_of
 from lmexp.corpora.splitting import Fractions
 from lmexp.corpora.tables import Table
-from lmexp.corpora.tagged import SPLIT_KEYS
 
 EMPTY = "empty text"
 

@@ -61,7 +61,7 @@ def fitting(
                 names = side_names(f"data.layouts.{name}.{split}", sides, codes)
                 paths[split] = [path for own in names for path in resolve([own], folder)]
         except (FileNotFoundError, ValueError) as error:
-            reasons.append(f"{name}: {str(error).removeprefix('data.files=')}")
+            reasons.append(f"{name}: {error}")
             continue
         return Fitting(name, paths, layout["tokenised"] is True)
     raise FileNotFoundError(

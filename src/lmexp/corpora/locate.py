@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,11 @@ def cache_folder() -> Path:
 
 
 def locate(
-    patterns: dict[str, list[str]], root: str | None, folder: str | None, remotes: Sequence[Remote]
+    patterns: dict[str, list[str]],
+    root: str | None,
+    folder: str | None,
+    remotes: Sequence[Remote],
+    keys: Mapping[str, str],
 ) -> Found:
     """Find the files of a corpus, and download those of a named set if need be.
 
@@ -38,6 +42,7 @@ def locate(
         root: data.root.
         folder: of the named set; None if there is none.
         remotes: where the files of a named set can be downloaded.
+        keys: that the patterns of each split were written under, for messages.
 
     Raises:
         FileNotFoundError: naming what was tried and which files to put where.
@@ -45,7 +50,7 @@ def locate(
     if folder is None:
         base = Path(root or ".").expanduser()
         return Found(
-            {split: resolve(names, base) for split, names in patterns.items()},
+            {split: resolve(names, base, f"{keys[split]}=") for split, names in patterns.items()},
             ", ".join(str(base / name) for names in patterns.values() for name in names),
         )
     places = places_of(root, folder)
@@ -99,15 +104,26 @@ def _downloaded(
     return Found(paths, f"downloaded to {places['cache']}")
 
 
-def resolve(patterns: Sequence[str], base: Path) -> list[Path]:
+def resolve(patterns: Sequence[str], base: Path, written: str = "") -> list[Path]:
     """The files that names, globs and folders mean, each once; sorted within a glob or folder.
+
+    Args:
+        patterns: names, globs, folders.
+        base: what they are relative to.
+        written: what stands before a pattern in a message, `data.files=`.
 
     Raises:
         FileNotFoundError: a pattern means no file.
+        ValueError: it cannot be a pattern.
     """
     paths: dict[Path, None] = {}
     for pattern in patterns:
-        paths.update(dict.fromkeys(_files(pattern, base)))
+        try:
+            paths.update(dict.fromkeys(_files(pattern, base)))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{written}{error}") from None
+        except ValueError as error:
+            raise ValueError(f"{written}{error}") from None
     return list(paths)
 
 
@@ -134,7 +150,7 @@ def _matching(pattern: str, base: Path) -> list[Path]:
             return list(anchor.glob(str(expanded.relative_to(anchor))))
         return list(base.glob(str(expanded)))
     except ValueError as error:
-        raise ValueError(f"data.files={pattern}: {error}") from error
+        raise ValueError(f"{pattern}: {error}") from error
 
 
 def _is_hidden(file: Path, folder: Path) -> bool:
@@ -143,12 +159,12 @@ def _is_hidden(file: Path, folder: Path) -> bool:
 
 def _nothing(pattern: str, path: Path, base: Path) -> str:
     if path.is_dir():
-        return f"data.files={pattern}: the folder {path.resolve()} has no files: put text into it"
+        return f"{pattern}: the folder {path.resolve()} has no files: put text into it"
     is_glob = any(mark in pattern for mark in "*?[")
     names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() and not is_glob else []
     near = difflib.get_close_matches(path.name, names, n=1)
     hint = f"did you mean {path.with_name(near[0])}?" if near else "write names, globs or folders"
     if is_glob:
-        return f"data.files={pattern}: nothing under {base.resolve()} has such a name; {hint}"
+        return f"{pattern}: nothing under {base.resolve()} has such a name; {hint}"
     where = path.parent.resolve()
-    return f"data.files={pattern}: there is no such file in {where}; {hint}"
+    return f"{pattern}: there is no such file in {where}; {hint}"

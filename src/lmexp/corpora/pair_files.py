@@ -7,7 +7,7 @@ from lmexp.corpora.reading import OnInvalid
 from lmexp.corpora.record_files import Entry, RecordFiles
 from lmexp.corpora.splitting import Fractions
 
-PAIR_KEYS = ("data.files", "data.val_files", "data.test_files")
+PAIR_KEYS = {"train": "data.files", "val": "data.val_files", "test": "data.test_files"}
 Languages = tuple[str | None, str | None]
 AnyPair = Pair | PairWithTests
 PairEntry = Entry[AnyPair]

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Lt
 
-from lmexp.corpora.locate import Found
 from lmexp.corpora.pair_files import PairEntry, PairFiles, language_codes
 from lmexp.corpora.piece import Pair, Split
 from lmexp.corpora.reading import INVALID, OnInvalid, opened
@@ -96,12 +95,6 @@ class ParallelFiles(PairFiles):
 
     def _settings(self) -> Any:
         return self._fields
-
-    def _files(self) -> Found:
-        try:
-            return super()._files()
-        except FileNotFoundError as error:
-            raise FileNotFoundError(str(error).removeprefix("data.files=")) from error
 
     def _read(self, split: Split) -> Iterator[PairEntry]:
         if not self._are_counted:

@@ -9,10 +9,9 @@ from annotated_types import Ge, Lt
 
 from lmexp.corpora.piece import Answer, Question, Split
 from lmexp.corpora.reading import INVALID, OnInvalid, opened
-from lmexp.corpora.record_files import Entry, Names, RecordFiles, names_of_splits, worst
+from lmexp.corpora.record_files import SPLIT_KEYS, Entry, Names, RecordFiles, names_of_splits, worst
 from lmexp.corpora.rows import text_of
 from lmexp.corpora.splitting import Fractions
-from lmexp.corpora.tagged import SPLIT_KEYS
 
 MOVED = "answer moved to where its text is"
 NOWHERE = "answer that is not in its context"

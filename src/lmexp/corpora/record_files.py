@@ -23,6 +23,7 @@ from lmexp.corpora.splitting import Fractions
 Item = TypeVar("Item")
 Names = str | list[str]
 
+SPLIT_KEYS = {"train": "data.train", "val": "data.val", "test": "data.test"}
 SEEN = "also in another split"
 
 
@@ -56,6 +57,7 @@ class RecordFiles(ABC, Generic[Item]):
     """
 
     _things = "records"  # what the files have to hold, for messages
+    _keys: Mapping[str, str] = SPLIT_KEYS  # that the names of files were written under
 
     def __init__(
         self,
@@ -174,12 +176,13 @@ class RecordFiles(ABC, Generic[Item]):
                 for split, names in self._names.items()
                 for number, name in enumerate(names)
             }
-            self._found = locate(patterns, self._root, self._folder, self._remotes)
+            keys = {name: self._keys[name.partition(" ")[0]] for name in patterns}
+            self._found = locate(patterns, self._root, self._folder, self._remotes, keys)
         return self._found
 
 
 def names_of_splits(
-    files: Names, val: Names | None, test: Names | None, keys: Sequence[str]
+    files: Names, val: Names | None, test: Names | None, keys: Mapping[str, str]
 ) -> dict[Split, list[str]]:
     """The names of files by split; a split without is left out.
 
@@ -194,11 +197,13 @@ def names_of_splits(
     """
     given: dict[Split, Names | None] = {"train": files, "val": val, "test": test}
     names: dict[Split, list[str]] = {}
-    for (split, own), key in zip(given.items(), keys, strict=True):
+    for split, own in given.items():
         if own is None:
             continue
         if not own:
-            raise ValueError(f"{key}={own or '[]'} names no file: write names, globs or folders")
+            raise ValueError(
+                f"{keys[split]}={own or '[]'} names no file: write names, globs or folders"
+            )
         names[split] = [own] if isinstance(own, str) else list(own)
     return names
 

@@ -8,13 +8,12 @@ from annotated_types import Ge, Lt
 
 from lmexp.corpora.piece import Split, Tagged
 from lmexp.corpora.reading import INVALID, OnInvalid
-from lmexp.corpora.record_files import Entry, Names, RecordFiles, names_of_splits, worst
+from lmexp.corpora.record_files import SPLIT_KEYS, Entry, Names, RecordFiles, names_of_splits, worst
 from lmexp.corpora.records import has_records
 from lmexp.corpora.rows import Row, present, rows, text_of, whole_lines
 from lmexp.corpora.schemes import Scheme, parts, to_iob2
 from lmexp.corpora.splitting import Fractions
 
-SPLIT_KEYS = ("data.train", "data.val", "data.test")
 EMPTY = "empty sentence"
 REPAIRED = "repaired tag"
 _DOCSTART = "-DOCSTART-"

@@ -18,6 +18,11 @@ from lmexp.corpora.records import Document, Part, has_records, parts
 from lmexp.corpora.splitting import Fractions
 
 Names = str | list[str]
+KEYS = {
+    "train": "data.files",
+    "val": "data.corpus.val_files",
+    "test": "data.corpus.test_files",
+}
 
 _TAIL_OF_RECORDS = 2  # how their files are cut; rises with each change, so that caches are not used
 
@@ -75,8 +80,7 @@ class TextFiles:
         }
         for split, names in self._patterns.items():
             if not names:
-                key = "data.files" if split == "train" else f"data.corpus.{split}_files"
-                raise ValueError(f"{key}=[] names no file: write names, globs or folders")
+                raise ValueError(f"{KEYS[split]}=[] names no file: write names, globs or folders")
         self._fractions = Fractions(
             0.0 if "val" in self._patterns else val_fraction,
             0.0 if "test" in self._patterns else test_fraction,
@@ -164,7 +168,7 @@ class TextFiles:
 
     def _files(self) -> Found:
         if self._found is None:
-            self._found = locate(self._patterns, self._root, self._folder, self._remotes)
+            self._found = locate(self._patterns, self._root, self._folder, self._remotes, KEYS)
         return self._found
 
     def _all(self) -> list[Path]:
