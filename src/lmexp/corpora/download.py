@@ -94,10 +94,18 @@ def _held(path: Path) -> Iterator[IO[bytes]]:
     while True:
         with path.open("a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            if _is_at(file, path):
                 yield file
                 return
         # whoever held it has moved or deleted it
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file still has its name, which others may take away at any time."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _place(downloaded: Path, remote: Remote, folder: Path) -> None:
