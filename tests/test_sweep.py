@@ -12,9 +12,15 @@ import pytest
 
 from lmexp import checkpoint as checkpoints
 from lmexp import recipe
+from lmexp.environment import usable_cores
 from lmexp.recipe import expand
 from lmexp.run_folder import read_recipe
-from lmexp.sweep import Job, plan, print_table, sweep
+from lmexp.sweep.launchers import Local
+from lmexp.sweep.launching import sweep
+from lmexp.sweep.manifest import Job, Manifest
+from lmexp.sweep.planning import plan
+from lmexp.sweep.table import print_table
+from lmexp.sweep.watch import Task
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 SMALL = [
@@ -59,17 +65,18 @@ def manifest(folder: Path) -> list[dict]:
 
 
 def test_a_failing_run_does_not_stop_the_others(folder):
-    process = start(folder, "data.files=text.txt,missing.txt", "seed=1,2")
+    process = start(folder, "data.files=missing.txt,text.txt", "seed=2")
     out, err = process.communicate()
 
     jobs = manifest(folder)
     assert process.returncode == 1
-    assert [job["status"] for job in jobs] == ["finished", "finished", "failed", "failed"], err
-    assert [job["return_code"] for job in jobs] == [0, 0, 2, 2]
-    assert jobs[1]["overrides"] == ["data.files=text.txt", "seed=2"]
-    assert "missing.txt" in jobs[2]["error"]
+    assert [job["status"] for job in jobs] == ["failed", "finished"], err
+    assert [job["return_code"] for job in jobs] == [2, 0]
+    assert jobs[0]["cause"] == "error"
+    assert jobs[0]["overrides"] == ["data.files=missing.txt"]
+    assert "missing.txt" in jobs[0]["error"]
     assert all(job["seconds"] > 0 for job in jobs)
-    assert out.count("finished") >= 2
+    assert "0_data.files-missing.txt: error: " in out
     assert "Traceback" not in out + err
 
 
@@ -93,12 +100,14 @@ def test_the_table_is_whole_on_a_narrow_terminal(tmp_path, monkeypatch, capsys):
         "test/perplexity": 70.1,
         "test/bits_per_byte": 2,
     }
-    jobs = [Job(str(n), [f"model=transformer,{n}", "seed=123"], "finished") for n in range(2)]
+    jobs = [
+        Job(str(n), [f"model=transformer,{n}", "seed=123"], status="finished") for n in range(2)
+    ]
     for job in jobs:
         (tmp_path / job.folder).mkdir()
         (tmp_path / job.folder / "summary.json").write_text(json.dumps(figures))
 
-    print_table(tmp_path, jobs)
+    print_table(Manifest(tmp_path, jobs, {}, ""))
 
     shown = capsys.readouterr().out
     assert "…" not in shown
@@ -106,7 +115,14 @@ def test_the_table_is_whole_on_a_narrow_terminal(tmp_path, monkeypatch, capsys):
     assert all(name in shown for name in ("finished", "bits_per_byte", "perplexity"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_to_the_whole_group_saves_the_run_under_way_and_ends_the_sweep(number, folder):
     """As a terminal sends Ctrl-C: a run that saw the signal twice would quit without saving."""
     if signal.getsignal(number) == signal.SIG_IGN:
@@ -134,31 +150,36 @@ def test_a_signal_to_the_whole_group_saves_the_run_under_way_and_ends_the_sweep(
     assert "go on with python train.py resume=" in (job / "stderr.txt").read_text()
 
 
-class Finished:
-    """A process that has ended well, whatever was started."""
-
-    def __init__(self, command, **options):
-        started.append((command, options))
-
-    def wait(self):
-        return 0
-
-
-started: list[tuple[list[str], dict]] = []
-
-
 def test_each_run_is_allowed_its_own_packages(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(subprocess, "Popen", Finished)
-    started.clear()
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("typed_may", "written_may"):
+        (tmp_path / f"{name}.py").write_text("")
+    handed: list[Task] = []
+    monkeypatch.setattr(Local, "start", lambda self, task: handed.append(task) or task.job)
 
-    assert sweep(["allow_targets=[one],[two]", "model=gru"], None, ["all"]) == 0
+    assert sweep(["allow_targets=[written_may]", "seed=1,2"], None, ["typed_may"]) == 1
 
-    allowed = [
-        [command[i + 1] for i, word in enumerate(command) if word == "--allow-targets"]
-        for command, _ in started
-    ]
-    assert allowed == [["all", "one"], ["all", "two"]]
+    assert [task.job.allow_targets for task in handed] == [["typed_may", "written_may"]] * 2
+    (code,) = tmp_path.glob("logs/sweeps/seed/*/code")
+    assert {path.name for path in code.iterdir()} == {"lmexp", "typed_may.py", "written_may.py"}
+
+
+def test_equal_combinations_are_one_job():
+    assert [job.overrides for job in plan(["seed=1,1,2"], None, ())] == [["seed=1"], ["seed=2"]]
+
+
+def test_jobs_side_by_side_share_the_cores_and_say_so_in_their_recipes():
+    (alone,) = plan(["model=gru"], None, ())
+    (beside,) = plan(["model=gru", f"sweep.parallel={2 * usable_cores()}"], None, ())
+
+    assert alone.composed.recipe["trainer"]["threads"] is None
+    assert beside.composed.recipe["trainer"]["threads"] == 1
+
+
+def test_how_a_sweep_is_run_cannot_be_swept():
+    with pytest.raises(ValueError, match=r"sweep\.parallel=2 .* is sweep\.parallel=1"):
+        plan(["model=gru", "sweep.parallel=1,2"], None, ())
 
 
 def test_combinations_come_in_the_order_as_typed():

@@ -159,7 +159,7 @@ def labelled(
 
     from lmexp.batch import move
 
-    none = {"labels": []} if task.multiple else {"label": None, "confidence": None}
+    none: dict[str, Any] = {"labels": []} if task.multiple else {"label": None, "confidence": None}
     records: list[dict[str, Any]] = [{"text": line, **none, "probabilities": {}} for line in lines]
     places = [place for place, line in enumerate(lines) if line.strip()]
     changed["blank lines: no label"] += len(lines) - len(places)

@@ -13,7 +13,7 @@ from typing import Any
 from lmexp import models
 from lmexp.check import check
 from lmexp.errors import Parser, run_command
-from lmexp.launch_ranks import RENDEZVOUS, die_with_parent, run_ranks
+from lmexp.launch_ranks import RENDEZVOUS, die_with_parent, end_with_sweep, run_ranks
 from lmexp.launchers import Tell, is_started_by_another, together
 from lmexp.origins import Origins, of_file
 from lmexp.recipe import Composition, composition, conf_dir, show
@@ -105,8 +105,9 @@ def _print(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
+    end_with_sweep()
     if args.multirun:
-        from lmexp.sweep import sweep
+        from lmexp.sweep.launching import sweep
 
         if is_started_by_another():
             raise ValueError(
@@ -147,6 +148,7 @@ def main(args: argparse.Namespace) -> int:
         from lmexp.train import run as run_recipe
 
         return run_recipe(read_recipe(args.recipe), args.recipe, allow_targets=args.allow_targets)
+    end_with_sweep()
     recipe = read_recipe(args.recipe)
     chosen: Path | None = args.folder
 

@@ -19,9 +19,10 @@ from lmexp.targets import as_flags
 
 PARENT = "LMEXP_PARENT"  # the process that started a rank
 RENDEZVOUS = "LMEXP_RENDEZVOUS"  # the file where the ranks that were started here meet
+SWEEP_PARENT = "LMEXP_SWEEP"  # the process that looks after a sweep's job
 OF_A_LAUNCHER = (
     *("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
-    *("MASTER_ADDR", "MASTER_PORT", RENDEZVOUS, PARENT),
+    *("MASTER_ADDR", "MASTER_PORT", RENDEZVOUS, PARENT, SWEEP_PARENT),
 )
 LOOK_SECONDS = 0.02
 END_SECONDS = 2.0  # for the others to end by themselves when one has failed
@@ -155,7 +156,18 @@ def die_with_parent() -> None:
 
     Its lock on the run folder is gone then, and another run may begin in it.
     """
+    _die_with(PARENT, signal.SIGKILL)
+
+
+def end_with_sweep() -> None:
+    """Save and end this job of a sweep, if it is one, when whoever looks after it has gone."""
+    if SWEEP_PARENT in os.environ:
+        _die_with(SWEEP_PARENT, signal.SIGTERM)
+        del os.environ[SWEEP_PARENT]  # what this process starts has another parent
+
+
+def _die_with(parent: str, number: signal.Signals) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(os.environ[PARENT]):  # it had ended before
-        raise SystemExit(128 + signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != int(os.environ[parent]):  # it had ended before
+        raise SystemExit(128 + number)

@@ -82,6 +82,17 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process trains in the folder, or runs the sweep in it."""
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        with held(folder):
+            return False
+    except ValueError:
+        return True
+
+
 def give_back(folder: Path) -> None:
     """Remove the folder of a run that never began, and the one above if nothing else is in it."""
     if (folder / SUMMARY).exists():

@@ -1,55 +1,22 @@
-"""Sweeps: every combination checked first, then each run in a process of its own, one at a time."""
+"""Commands `train -m` and `sweep resume`: the jobs of a sweep, run to their ends."""
 
-import json
-import os
-import re
-import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from lmexp.atomic import write_atomically
-from lmexp.check import check
+from lmexp.errors import say
 from lmexp.forwarding import Forwarder
-from lmexp.launch_ranks import OF_A_LAUNCHER
-from lmexp.recipe import Composition, composition, expand
-from lmexp.run_folder import RECIPE, claim, claim_named, write_recipe
-from lmexp.targets import as_flags
+from lmexp.run_folder import held, is_held, write_recipe
+from lmexp.sweep.code import CODE, freeze_code
+from lmexp.sweep.launchers import Launcher, launcher_of
+from lmexp.sweep.manifest import DONE, Job, Manifest, write_job
+from lmexp.sweep.planning import Planned, claim_folder, jobs_of, plan, take_over
+from lmexp.sweep.table import print_table
+from lmexp.sweep.watch import Task
 
-SWEEPS = Path("logs", "sweeps")
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """How a sweep is kept.
-
-    Args:
-        name: of the folder under logs/sweeps; None: the runs' common name, or the swept keys.
-    """
-
-    name: str | None
-
-
-@dataclass
-class Job:
-    """One run of a sweep, a line of its manifest."""
-
-    folder: str
-    overrides: list[str]
-    status: str = "waiting"  # waiting, running, finished, failed or stopped
-    return_code: int | None = None
-    seconds: float | None = None
-    error: str | None = None  # the last line on stderr of a run that failed
-
-
-class Planned(NamedTuple):
-    """A combination that has passed the check."""
-
-    overrides: list[str]  # as swept
-    composed: Composition
+LOOK_SECONDS = 0.05
+RELEASE_SECONDS = 60.0  # for jobs that outlived their sweep to save and end
 
 
 def sweep(overrides: Sequence[str], config_dir: str | None, allow_targets: Sequence[str]) -> int:
@@ -59,164 +26,126 @@ def sweep(overrides: Sequence[str], config_dir: str | None, allow_targets: Seque
         ValueError: one of the combinations would be refused; none has been started.
     """
     planned = plan(overrides, config_dir, allow_targets)
-    folder = _claim(planned)
-    jobs = []
-    for index, (swept, composed) in enumerate(planned):
-        job = folder / _job_name(index, len(planned), swept)
-        job.mkdir()
-        write_recipe(composed.recipe, job)
-        jobs.append(Job(job.name, swept))
-    print(f"{len(jobs)} runs in {folder}, one after the other", flush=True)
-    manifest = Manifest(folder, jobs)
+    with ExitStack() as stack:
+        manifest = _begin(planned, stack)
+        return _run(manifest)
+
+
+def _begin(planned: Sequence[Planned], stack: ExitStack) -> Manifest:
+    """A folder that nobody else has, with the recipes and the code in it."""
+    folder = claim_folder(planned)
+    stack.enter_context(held(folder))
+    jobs, settings = jobs_of(planned), planned[0].settings
+    packages = [package for job in jobs for package in job.allow_targets]
+    manifest = Manifest(folder, jobs, settings, freeze_code(folder, packages))
+    taken = 0 if settings["repeat"] else take_over(manifest)
+    for job, (_, composed) in zip(jobs, planned, strict=True):
+        if job.taken_from is None:
+            (folder / job.folder).mkdir()
+            write_recipe(composed.recipe, folder / job.folder)
     manifest.write()
-    status = _run_all(manifest, [job.composed.allow_targets for job in planned])
-    print_table(folder, jobs)
-    return status or int(any(job.status != "finished" for job in jobs))
+    if taken:
+        say(
+            f"{taken} of {len(jobs)} jobs have been finished by an earlier sweep with the same "
+            "recipe and code, and are not run again: sweep.repeat=true runs them"
+        )
+    return manifest
 
 
-def plan(
-    overrides: Sequence[str], config_dir: str | None, allow_targets: Sequence[str]
-) -> list[Planned]:
-    """Compose and check every combination.
+def resume(folder: Path) -> int:
+    """Command `sweep resume`: what is missing or failed; the exit status is 0 if all finished.
 
     Raises:
-        ValueError: of the first that is refused, with its overrides and the number of the others.
+        ValueError: somebody else is running the sweep, or its frozen code is gone.
     """
-    combinations = expand(overrides, config_dir)
-    swept = [line for line in combinations[0] if any(line not in c for c in combinations)]
-    keys = {line.partition("=")[0] for line in swept}
-    planned, refused = [], []
-    for combination in combinations:
-        mine = [line for line in combination if line.partition("=")[0] in keys]
-        try:
-            composed = composition(combination, config_dir, allow_targets)
-            if composed.recipe.get("resume") is not None:
-                raise ValueError("resume= goes on with one run, not with a sweep: leave -m out")
-            check(composed.recipe, composed.allow_targets, composed.origins)
-        except (ValueError, PermissionError) as error:
-            refused.append(f"{' '.join(mine) or 'every run'}: {error}")
-            continue
-        planned.append(Planned(mine, composed))
-    if refused:
-        share = f" ({len(refused)} of {len(combinations)} combinations are refused)"
-        raise ValueError(refused[0] + (share if len(combinations) > 1 else ""))
-    _build_sizes(planned)
-    return planned
+    with held(folder):
+        manifest = Manifest.read(folder)
+        if not (folder / CODE).is_dir():
+            raise ValueError(
+                f"{folder / CODE} is gone, the code that this sweep began with: launch another "
+                "sweep of this name; what is finished need not be run again on equal code"
+            )
+        _wait_for_orphans(manifest)
+        for job in manifest.jobs:
+            if job.status not in DONE:
+                job.status = "waiting"
+        return _run(manifest)
 
 
-def _build_sizes(planned: Sequence[Planned]) -> None:
-    from lmexp.trial import build_sizes
-
-    for swept, composed in planned:
-        try:
-            build_sizes(composed.recipe, composed.allow_targets, composed.origins)
-        except ValueError as error:
-            raise ValueError(f"{' '.join(swept) or 'every run'}: {error}") from None
-
-
-def _claim(planned: Sequence[Planned]) -> Path:
-    composed = planned[0].composed
-    chosen = composed.folders.get("hydra.sweep.dir")
-    if chosen:
-        return claim_named(Path(chosen))
-    names = {job.composed.recipe["name"] for job in planned}
-    name = composed.recipe["sweep"].get("name")
-    if name is None:
-        keys = [line.partition("=")[0] for line in planned[0].overrides]
-        name = names.pop() if len(names) == 1 else "-".join(keys)
-    return claim(SWEEPS / _safe(name))
+def _wait_for_orphans(manifest: Manifest) -> None:
+    """Jobs end with their sweep, but not before they have saved."""
+    deadline = time.monotonic() + RELEASE_SECONDS
+    for job in manifest.jobs:
+        folder = manifest.folder / job.folder
+        while job.status == "running" and is_held(folder) and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
 
 
-def _job_name(index: int, count: int, swept: Sequence[str]) -> str:
-    number = str(index).zfill(len(str(count - 1)))
-    return "_".join([number, *(_safe(line) for line in swept)])[:100]
-
-
-def _safe(text: str) -> str:
-    """Text as part of a path, and of an override without quotes."""
-    return re.sub(r"[^\w.]+", "-", text).strip("-.")
-
-
-class Manifest:
-    """manifest.json: what each job is, and how it ended."""
-
-    def __init__(self, folder: Path, jobs: Sequence[Job]) -> None:
-        self.folder = folder
-        self.jobs = jobs
-        self.started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-
-    def write(self) -> None:
-        """Put the present state on the disk."""
-        content = {"started": self.started, "jobs": [asdict(job) for job in self.jobs]}
-        write_atomically(self.folder / "manifest.json", json.dumps(content, indent=1))
-
-
-def _run_all(manifest: Manifest, allow_targets: Sequence[Sequence[str]]) -> int:
-    """Run the jobs in order; 0, or 128 + n after signal n, which ends the sweep."""
+def _run(manifest: Manifest) -> int:
+    waiting = [job for job in manifest.jobs if job.status not in DONE]
+    at_once = manifest.settings["parallel"]
+    order = "one after the other" if at_once == 1 else f"{at_once} at once"
+    print(f"{len(waiting)} runs in {manifest.folder}, {order}", flush=True)
     signals = Forwarder()
     signals.install()
     try:
-        for index, (job, allowed) in enumerate(zip(manifest.jobs, allow_targets, strict=True)):
-            if signals.received is not None:
-                break
-            print(f"[{index + 1}/{len(manifest.jobs)}] {' '.join(job.overrides)}", flush=True)
-            _run_one(manifest, job, allowed, signals)
-            if signals.received is not None:
-                job.status = "stopped"
-            manifest.write()
+        launcher = launcher_of(manifest, signals)
+        try:
+            _run_all(manifest, waiting, launcher, signals)
+        finally:
+            launcher.close()
     finally:
         signals.restore()
-    return 0 if signals.received is None else 128 + signals.received
+    print_table(manifest)
+    if signals.received is not None:
+        say(f"go on with python -m lmexp sweep resume {manifest.folder}")
+        return 128 + signals.received
+    return int(any(job.status not in DONE for job in manifest.jobs))
 
 
-def _run_one(
-    manifest: Manifest, job: Job, allow_targets: Sequence[str], signals: Forwarder
+def _run_all(
+    manifest: Manifest, waiting: list[Job], launcher: Launcher, signals: Forwarder
 ) -> None:
-    folder = manifest.folder / job.folder
-    command = [sys.executable, "-m", "lmexp", "run", str(folder / RECIPE)]
-    command += ["--folder", str(folder), *as_flags(allow_targets)]
-    environment = {k: v for k, v in os.environ.items() if k not in OF_A_LAUNCHER}
-    job.status = "running"
+    """Start jobs as room is made for them, until none is left or a signal came."""
+    number, count = 0, len(waiting)
+    while waiting or launcher.is_busy:
+        while waiting and launcher.has_room and signals.received is None:
+            job = waiting.pop(0)
+            number += 1
+            print(f"[{number}/{count}] {' '.join(job.overrides) or job.folder}", flush=True)
+            _note(manifest, launcher.start(_task(manifest, job)))
+        for job in launcher.ended():
+            if signals.received is not None and job.status == "failed":
+                job.status, job.cause, job.error = "stopped", None, None
+                write_job(job, manifest.folder / job.folder)
+            _note(manifest, job)
+            _report(manifest, job)
+        if signals.received is not None and not launcher.is_busy:
+            return
+        time.sleep(LOOK_SECONDS)
+
+
+def _task(manifest: Manifest, job: Job) -> Task:
+    settings = manifest.settings
+    return Task(
+        job,
+        str(manifest.folder.resolve()),
+        str(Path.cwd()),
+        settings["minutes"],
+        settings["silent_minutes"],
+        shows=settings["parallel"] == 1 and settings["launcher"] == "local",
+        environment={},
+    )
+
+
+def _note(manifest: Manifest, job: Job) -> None:
+    """Its new state, in the manifest too."""
+    place = next(n for n, own in enumerate(manifest.jobs) if own.folder == job.folder)
+    manifest.jobs[place] = job
     manifest.write()
-    began = time.perf_counter()
-    with (folder / "stderr.txt").open("wb") as stderr:
-        process = subprocess.Popen(command, stderr=stderr, env=environment, start_new_session=True)
-        signals.send_to(process)
-        job.return_code = process.wait()
-        signals.send_to()
-    job.seconds = round(time.perf_counter() - began, 3)
-    job.status = "failed" if job.return_code else "finished"
-    if job.return_code:
-        lines = (folder / "stderr.txt").read_text(encoding="utf-8", errors="replace").splitlines()
-        job.error = next((line for line in reversed(lines) if line.strip()), "")
-        print(f"{folder}: exit status {job.return_code}: {job.error}", file=sys.stderr)
 
 
-def print_table(folder: Path, jobs: Sequence[Job]) -> None:
-    """How the runs ended, with the figures that all of them have."""
-    from rich.console import Console
-    from rich.table import Table
-
-    summaries = [_summary(folder / job.folder) for job in jobs]
-    chosen = {str(summary["monitor"]) for summary in summaries if "monitor" in summary}
-    names = dict.fromkeys([*sorted(chosen - {"loss"}), "loss", "perplexity", "bits_per_byte"])
-    figures = [f"{part}/{name}" for name in names for part in ("best", "test")]
-    figures = [name for name in figures if not name.startswith(("best/perp", "best/bits"))]
-    shown = [name for name in figures if any(name in summary for summary in summaries)]
-    table = Table("run", "status", "seconds")  # what a narrow terminal folds is the run's name
-    table.columns[0].overflow = "fold"
-    for name in shown:
-        table.add_column(name.replace("/", "/\n"), no_wrap=True)
-    for job, summary in zip(jobs, summaries, strict=True):
-        values = [f"{summary[name]:.4f}" if name in summary else "–" for name in shown]
-        seconds = "–" if job.seconds is None else f"{job.seconds:.1f}"
-        table.add_row(" ".join(job.overrides) or job.folder, job.status, seconds, *values)
-    console = Console()
-    console.print(table)
-    console.print(str(folder), soft_wrap=True, highlight=False)
-
-
-def _summary(folder: Path) -> Mapping[str, Any]:
-    path = folder / "summary.json"
-    content: Mapping[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return content
+def _report(manifest: Manifest, job: Job) -> None:
+    folder = manifest.folder / job.folder
+    if job.status == "failed":
+        say(f"{folder}: {job.cause} (exit status {job.return_code}): {job.error}")

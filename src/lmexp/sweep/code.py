@@ -1,0 +1,81 @@
+"""The code that a sweep runs: a copy made at its launch, so that edits change no later job."""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+CODE = "code"  # a folder in the sweep's
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+MOST_BYTES = 100_000_000  # of one package of the user's
+
+
+def freeze_code(folder: Path, packages: Sequence[str]) -> str:
+    """Copy lmexp, its configuration files and packages of the user's into the sweep's folder.
+
+    What those packages import besides is not copied, unless it lies in them.
+
+    Args:
+        folder: of the sweep.
+        packages: names that `_target_` may begin with.
+
+    Returns:
+        The hash of what was copied.
+
+    Raises:
+        ValueError: a package is not there, or far too large for code.
+    """
+    from lmexp.recipe import conf_dir
+
+    code = folder / CODE
+    own = Path(__file__).resolve().parents[1]
+    shutil.copytree(own, code / "lmexp", ignore=LEFT_OUT)
+    shutil.copytree(conf_dir(), code / "lmexp" / "conf", ignore=LEFT_OUT, dirs_exist_ok=True)
+    for name in dict.fromkeys(package.partition(".")[0] for package in packages):
+        if name != "lmexp":
+            _copy(name, code)
+    return hash_of(code)
+
+
+def _copy(name: str, code: Path) -> None:
+    spec = importlib.util.find_spec(name)
+    if spec is None or (spec.origin is None and not spec.submodule_search_locations):
+        raise ValueError(f"--allow-targets {name}: no module of that name can be imported here")
+    for place in spec.submodule_search_locations or ():
+        size = sum(file.stat().st_size for file in Path(place).rglob("*") if file.is_file())
+        if size > MOST_BYTES:
+            raise ValueError(
+                f"--allow-targets {name}: {place} holds {size / 1e6:,.0f} MB, and a sweep copies "
+                f"the code that it runs: keep data out of it ({MOST_BYTES / 1e6:.0f} MB at most)"
+            )
+        shutil.copytree(place, code / name, ignore=LEFT_OUT, dirs_exist_ok=True)
+    if not spec.submodule_search_locations and spec.origin is not None:
+        shutil.copy2(spec.origin, code)
+
+
+def hash_of(code: Path) -> str:
+    """Of names and contents of all files."""
+    digest = hashlib.sha256()
+    for file in _files(code):
+        digest.update(f"{file.relative_to(code)}\0".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def _files(code: Path) -> Iterable[Path]:
+    return sorted(file for file in code.rglob("*") if file.is_file() and file.suffix != ".pyc")
+
+
+def python(folder: Path) -> list[str]:
+    """The interpreter, which does not put the current folder before the frozen code."""
+    return [sys.executable, "-P"] if (folder / CODE).is_dir() else [sys.executable]
+
+
+def search_path(folder: Path, directory: str) -> dict[str, str]:
+    """PYTHONPATH for the jobs of a sweep: the frozen code before all else."""
+    others = os.environ.get("PYTHONPATH")
+    places = [str((folder / CODE).resolve()), *([others] if others else []), directory]
+    return {"PYTHONPATH": os.pathsep.join(places)}

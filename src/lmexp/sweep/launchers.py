@@ -1,0 +1,130 @@
+"""Where the jobs of a sweep run: on this machine, under Slurm, or on a cluster of Ray."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from typing import Protocol
+
+from lmexp.forwarding import Forwarder
+from lmexp.run_folder import read_recipe
+from lmexp.sweep.manifest import Job, Manifest
+from lmexp.sweep.remote import Remote
+from lmexp.sweep.watch import Task, Watch
+
+
+class Launcher(Protocol):
+    """Starts jobs and says when they have ended."""
+
+    @property
+    def has_room(self) -> bool: ...
+    @property
+    def is_busy(self) -> bool: ...
+    def start(self, task: Task) -> Job: ...
+    def ended(self) -> list[Job]: ...
+    def close(self) -> None: ...
+
+
+def launcher_of(manifest: Manifest, signals: Forwarder) -> Launcher:
+    """The one that the sweep's settings name.
+
+    Raises:
+        ValueError: its package is not installed.
+    """
+    name = manifest.settings["launcher"]
+    if name == "submitit":
+        from lmexp.sweep.submitit_launcher import Submitit
+
+        return Remote(manifest, signals, Submitit(manifest))
+    if name == "ray":
+        from lmexp.sweep.ray_launcher import Ray
+
+        return Remote(manifest, signals, Ray(manifest))
+    return Local(manifest, signals)
+
+
+class Local:
+    """Processes of this machine, each on devices of its own where there are several.
+
+    Args:
+        manifest: of the sweep.
+        signals: that are handed on to the jobs under way.
+    """
+
+    def __init__(self, manifest: Manifest, signals: Forwarder) -> None:
+        self._signals = signals
+        self._watches: list[tuple[Watch, dict[str, str]]] = []
+        self._free = _places(manifest)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another job can be started."""
+        return bool(self._free)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job is under way."""
+        return bool(self._watches)
+
+    def start(self, task: Task) -> Job:
+        """Begin a job; gives it as it now stands."""
+        place = self._free.pop(0)
+        watch = Watch(task._replace(environment=place))
+        self._watches.append((watch, place))
+        self._hand_on()
+        return watch.job
+
+    def ended(self) -> list[Job]:
+        """Jobs that have ended since the last call."""
+        found = []
+        for watch, place in list(self._watches):
+            job = watch.look()
+            if job is not None:
+                found.append(job)
+                self._watches.remove((watch, place))
+                self._free.append(place)
+        if found:
+            self._hand_on()
+        return found
+
+    def close(self) -> None:
+        """Nothing is left to be done."""
+
+    def _hand_on(self) -> None:
+        self._signals.send_to(*(watch.process for watch, _ in self._watches))
+
+
+def _places(manifest: Manifest) -> list[dict[str, str]]:
+    """The environment of each job that may run at a time."""
+    parallel: int = manifest.settings["parallel"]
+    visible, wanted = _gpus(), _devices(manifest)
+    groups = len(visible) // wanted if wanted else 0
+    if groups < 2:  # one job takes them all, or there are none
+        return [{} for _ in range(parallel)]
+    sets = [",".join(visible[n * wanted : (n + 1) * wanted]) for n in range(groups)]
+    return [{"CUDA_VISIBLE_DEVICES": own} for _ in range(parallel) for own in sets]
+
+
+def _devices(manifest: Manifest) -> int:
+    """The most that a job asks for; 0: all there are, or none of them."""
+    asked = []
+    for job in manifest.jobs:
+        if job.taken_from is None:
+            trainer = read_recipe(manifest.folder / job.folder)["trainer"]
+            asked.append((trainer["devices"], trainer["accelerator"]))
+    if any(not isinstance(devices, int) or kind == "cpu" for devices, kind in asked):
+        return 0
+    return max((devices for devices, _ in asked), default=0)
+
+
+def _gpus() -> Sequence[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [part for part in named.split(",") if part]
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    done = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines() if done.returncode == 0 else []
+    return [str(number) for number, line in enumerate(lines) if line.startswith("GPU ")]

@@ -1,0 +1,57 @@
+"""Jobs of a sweep on a cluster of Ray; without one on a cluster of this machine alone."""
+
+from typing import Any
+
+from lmexp.sweep.manifest import Manifest
+from lmexp.sweep.watch import Task, run_task
+
+
+class Ray:
+    """A cluster, the one that RAY_ADDRESS names if it does.
+
+    Args:
+        manifest: of the sweep; `sweep.options` are options of a remote function, `num_gpus` say.
+
+    Raises:
+        ValueError: ray is not installed, or knows no such option.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise ValueError("sweep.launcher=ray needs the package ray: pip install ray") from None
+        self._ray = ray
+        options = {"max_retries": 0, **manifest.settings["options"]}
+        try:
+            self._run = ray.remote(run_task).options(**options)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"sweep.options={options}: ray: {error}") from None
+        self._is_ours = not ray.is_initialized()
+        if self._is_ours:
+            ray.init(logging_level="warning", include_dashboard=False)
+
+    def submit(self, task: Task) -> Any:
+        """Hand a job over."""
+        return self._run.remote(task)
+
+    def is_done(self, handle: Any) -> bool:
+        """Whether it has ended."""
+        return bool(self._ray.wait([handle], timeout=0)[0])
+
+    def why(self, handle: Any) -> str:
+        """What became of a job that could not say it itself."""
+        try:
+            self._ray.get(handle, timeout=0)
+        except (self._ray.exceptions.RayError, OSError) as error:
+            return f"Ray: {' '.join(str(error).split())}"
+        return "Ray: it ended without a word"
+
+    def cancel(self, handle: Any) -> None:
+        """Take a job back that has not begun."""
+        self._ray.cancel(handle)
+
+    def close(self) -> None:
+        """End the cluster, if it was begun here."""
+        if self._is_ours:
+            self._ray.shutdown()

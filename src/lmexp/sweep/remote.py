@@ -1,0 +1,87 @@
+"""Jobs that a cluster runs: handed over, looked after by a process there, ended through a file.
+
+The folder of the sweep has to be one that all machines see.
+"""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from lmexp.forwarding import Forwarder
+from lmexp.sweep import causes
+from lmexp.sweep.manifest import Job, Manifest, read_job, write_job
+from lmexp.sweep.watch import STOP, Task
+
+
+class Cluster(Protocol):
+    """Where jobs are handed over."""
+
+    def submit(self, task: Task) -> Any: ...
+    def is_done(self, handle: Any) -> bool: ...
+    def why(self, handle: Any) -> str: ...
+    def cancel(self, handle: Any) -> None: ...
+    def close(self) -> None: ...
+
+
+class Remote:
+    """A launcher over a cluster, which is given `sweep.parallel` jobs at a time.
+
+    Args:
+        manifest: of the sweep.
+        signals: after one, jobs are told to save and end.
+        cluster: where they run.
+    """
+
+    def __init__(self, manifest: Manifest, signals: Forwarder, cluster: Cluster) -> None:
+        self._signals, self._cluster = signals, cluster
+        self._room: int = manifest.settings["parallel"]
+        self._handed: list[tuple[Task, Any]] = []
+        self._are_told = False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another job may be handed over."""
+        return len(self._handed) < self._room
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether one waits there or runs."""
+        return bool(self._handed)
+
+    def start(self, task: Task) -> Job:
+        """Hand a job over; gives it as it now stands."""
+        self._handed.append((task, self._cluster.submit(task)))
+        return task.job
+
+    def ended(self) -> list[Job]:
+        """Jobs that have ended since the last call."""
+        if self._signals.received is not None and not self._are_told:
+            self._are_told = True
+            for task, handle in self._handed:
+                self._stop(task, handle)
+        found = [(task, handle) for task, handle in self._handed if self._cluster.is_done(handle)]
+        for part in found:
+            self._handed.remove(part)
+        return [self._outcome(task, handle) for task, handle in found]
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        self._cluster.close()
+
+    def _stop(self, task: Task, handle: Any) -> None:
+        folder = Path(task.sweep) / task.job.folder
+        (folder / STOP).write_text("stopped\n", encoding="utf-8")
+        if read_job(folder, task.job).status == "waiting":
+            self._cluster.cancel(handle)
+
+    def _outcome(self, task: Task, handle: Any) -> Job:
+        """What the job's folder says; whoever looked after it may have died with it."""
+        folder = Path(task.sweep) / task.job.folder
+        job = read_job(folder, task.job)
+        if job.status in ("waiting", "running"):
+            if self._are_told:
+                job.status = "stopped"
+            else:
+                job.status, job.cause = "failed", causes.KILLED
+                job.error = self._cluster.why(handle)
+            write_job(job, folder)
+        return job

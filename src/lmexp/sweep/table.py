@@ -1,0 +1,49 @@
+"""How the jobs of a sweep stand, as a table in the terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lmexp.record_files import read_metrics, read_summary
+from lmexp.sweep.manifest import Job, Manifest
+
+
+def print_table(manifest: Manifest) -> None:
+    """Status and cause of every job, with the figures that chose their checkpoints."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    summaries = [read_summary(manifest.folder_of(job)) for job in manifest.jobs]
+    shown = _figures(summaries)
+    table = Table("run", "status", "seconds")  # what a narrow terminal folds is the run's name
+    table.columns[0].overflow = "fold"
+    table.columns[1].no_wrap = True
+    for name in shown:
+        table.add_column(name.replace("/", "/\n"), no_wrap=True)
+    for job, summary in zip(manifest.jobs, summaries, strict=True):
+        values = [f"{summary[name]:.4f}" if name in summary else "–" for name in shown]
+        seconds = "–" if job.seconds is None else f"{job.seconds:.1f}"
+        name = " ".join(job.overrides) or job.folder
+        table.add_row(Text(name), Text(_status(manifest, job)), seconds, *values)
+    console = Console()
+    console.print(table)
+    for job in manifest.jobs:
+        if job.cause:
+            console.print(Text(f"{job.folder}: {job.cause}: {job.error}"), soft_wrap=True)
+    console.print(str(manifest.folder), soft_wrap=True, highlight=False)
+
+
+def _status(manifest: Manifest, job: Job) -> str:
+    if job.status == "running":
+        steps = [line["step"] for line in read_metrics(manifest.folder / job.folder)]
+        return f"running: step {max(steps, default=0):,}"
+    return job.status
+
+
+def _figures(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of figures that are shown: the task's own first, then what all models have."""
+    chosen = {str(summary["monitor"]) for summary in summaries if "monitor" in summary}
+    names = dict.fromkeys([*sorted(chosen - {"loss"}), "loss", "perplexity", "bits_per_byte"])
+    figures = [f"{part}/{name}" for name in names for part in ("best", "test")]
+    figures = [name for name in figures if not name.startswith(("best/perp", "best/bits"))]
+    return [name for name in figures if any(name in summary for summary in summaries)]

@@ -1,0 +1,201 @@
+"""One job under way: its process, and what ends it beside itself."""
+
+import contextlib
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from lmexp.launch_ranks import OF_A_LAUNCHER, SWEEP_PARENT
+from lmexp.record_files import METRICS
+from lmexp.run_folder import RECIPE
+from lmexp.sweep import causes, code
+from lmexp.sweep.manifest import Job, now, write_job
+from lmexp.targets import as_flags
+
+STDERR, STDOUT = "stderr.txt", "stdout.txt"
+STOP = "stop"  # a file in a job's folder: whoever writes it wants the job to end, as it says
+GRACE_SECONDS = 30.0  # for a job to save and end after SIGTERM
+LOOK_SECONDS = 0.5  # between looks at the job's files and its use of the processor
+IDLE_SHARE = 0.05  # of one core: less is what a process uses that only waits
+SAID_BYTES = 20_000  # of stderr, that causes are looked for in
+
+
+class Task(NamedTuple):
+    """A job to be run; plain values, as it may travel to another machine."""
+
+    job: Job
+    sweep: str  # folder, absolute
+    directory: str  # that relative paths of its recipe begin in
+    minutes: float | None
+    silent_minutes: float | None
+    shows: bool  # its standard output, instead of keeping it
+    environment: dict[str, str]  # beside that of the process that starts it
+
+
+class Watch:
+    """Starts a job, or goes on with it; look() says when and how it has ended."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.folder = Path(task.sweep) / task.job.folder
+        (self.folder / STOP).unlink(missing_ok=True)
+        self._before = task.job.seconds or 0.0
+        self.job = replace(
+            task.job,
+            status="running",
+            cause=None,
+            error=None,
+            return_code=None,
+            host=platform.node(),
+            started=now(),
+        )
+        write_job(self.job, self.folder)
+        self._said_from = _size(self.folder / STDERR)
+        self._oom_kills = causes.oom_kills()
+        self._began = time.monotonic()
+        self._looked = self._began
+        self._ending: causes.Ended | None = None
+        self._killed_at = 0.0
+        self.process = self._start()
+        self._sign = _Sign.of(self.folder, self.process.pid)
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        sweep = Path(self.task.sweep)
+        environment = {k: v for k, v in os.environ.items() if k not in OF_A_LAUNCHER}
+        environment |= code.search_path(sweep, self.task.directory) | self.task.environment
+        environment[SWEEP_PARENT] = str(os.getpid())
+        command = [*code.python(sweep), "-m", "lmexp", *_what(self.folder)]
+        command += as_flags(self.job.allow_targets)
+        with contextlib.ExitStack() as stack:
+            stderr = stack.enter_context((self.folder / STDERR).open("ab"))
+            kept = stack.enter_context((self.folder / STDOUT).open("ab"))
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=None if self.task.shows else kept,
+                stderr=stderr,
+                cwd=self.task.directory,
+                env=environment,
+                start_new_session=True,
+            )
+
+    def look(self) -> Job | None:
+        """The job, once it has ended; ends it where it has to be."""
+        return_code = self.process.poll()
+        if return_code is not None:
+            return self._ended(return_code)
+        if self._ending is not None:
+            if time.monotonic() > self._killed_at + GRACE_SECONDS:
+                self._kill(signal.SIGKILL)
+        elif time.monotonic() > self._looked + LOOK_SECONDS:
+            self._looked = time.monotonic()
+            self._ending = self._has_to_end()
+            if self._ending is not None:
+                self._killed_at = time.monotonic()
+                self._kill(signal.SIGTERM)
+        return None
+
+    def _has_to_end(self) -> causes.Ended | None:
+        if (self.folder / STOP).is_file():
+            status = (self.folder / STOP).read_text(encoding="utf-8").strip()
+            return causes.Ended(status or "stopped", None, None)
+        minutes = (time.monotonic() - self._began) / 60
+        limit = self.task.minutes
+        if limit is not None and minutes > limit:
+            return causes.Ended("failed", causes.TOO_LONG, f"sweep.minutes={limit:g}")
+        sign = _Sign.of(self.folder, self.process.pid)
+        if sign.is_alive_since(self._sign):
+            self._sign = sign
+        silent = self.task.silent_minutes
+        if silent is not None and sign.at - self._sign.at > 60 * silent:
+            return causes.Ended("failed", causes.HUNG, f"sweep.silent_minutes={silent:g}")
+        return None
+
+    def _ended(self, return_code: int) -> Job:
+        said = _said(self.folder / STDERR, self._said_from)
+        kills = causes.oom_kills() - self._oom_kills
+        ended = self._ending or causes.judge(return_code, said, kills)
+        self._kill(signal.SIGKILL)  # whatever is left of its session
+        self.job = replace(
+            self.job,
+            status=ended.status,
+            cause=ended.cause,
+            error=ended.error,
+            return_code=return_code,
+            seconds=round(self._before + time.monotonic() - self._began, 3),
+        )
+        write_job(self.job, self.folder)
+        return self.job
+
+    def _kill(self, number: int) -> None:
+        try:
+            if number == signal.SIGTERM:
+                self.process.terminate()  # which tells its own ranks
+            else:
+                os.killpg(self.process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return
+
+
+class _Sign(NamedTuple):
+    """What a job has done so far."""
+
+    at: float  # seconds, by time.monotonic
+    written: int  # when its files last changed
+    cpu_seconds: float
+
+    @classmethod
+    def of(cls, folder: Path, session: int) -> "_Sign":
+        files = (folder / METRICS, folder / STDERR, folder / STDOUT, folder / "checkpoints")
+        written = max((file.stat().st_mtime_ns for file in files if file.exists()), default=0)
+        return cls(time.monotonic(), written, _cpu_seconds(session))
+
+    def is_alive_since(self, before: "_Sign") -> bool:
+        used = self.cpu_seconds - before.cpu_seconds
+        is_busy = used > max(IDLE_SHARE * (self.at - before.at), LOOK_SECONDS)
+        return self.written > before.written or is_busy or sys.platform != "linux"
+
+
+def _cpu_seconds(session: int) -> float:
+    """Of all processes of a session that are still there."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session:
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def run_task(task: Task) -> Job:
+    """The job once it has ended; for launchers that run it elsewhere."""
+    watch = Watch(task)
+    while (job := watch.look()) is None:
+        time.sleep(LOOK_SECONDS / 5)
+    return job
+
+
+def _what(folder: Path) -> Sequence[str]:
+    """Arguments that begin a job, or go on with one that has a record."""
+    if (folder / METRICS).exists():
+        return ["train", f"resume={folder}"]
+    return ["run", str(folder / RECIPE), "--folder", str(folder)]
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _said(file: Path, start: int) -> str:
+    with file.open("rb") as stream:
+        stream.seek(max(start, _size(file) - SAID_BYTES))
+        return stream.read().decode("utf-8", errors="replace")

@@ -1,0 +1,245 @@
+"""One job of a sweep: how its end is judged, what ends it, and what is kept of that."""
+
+import json
+import signal
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from lmexp.sweep import causes, code, watch
+from lmexp.sweep.causes import judge
+from lmexp.sweep.command import newest_sweep
+from lmexp.sweep.manifest import Job, Manifest, recipe_hash
+from lmexp.sweep.planning import take_over
+from lmexp.sweep.watch import Task, Watch
+
+NAN = "lmexp: the loss of step 3 is not finite: no checkpoint was overwritten\nlmexp: the batch is"
+
+
+@pytest.mark.parametrize(
+    ("return_code", "said", "oom_kills", "cause"),
+    [
+        (1, NAN, 0, causes.NOT_FINITE),
+        (2, NAN, 0, causes.ERROR),  # a remark of a run that left the step out, and failed later
+        (2, "lmexp: out of memory in step 3: try data.batch_size=4", 0, causes.OUT_OF_MEMORY),
+        (1, "torch.OutOfMemoryError: CUDA out of memory. Tried", 0, causes.OUT_OF_MEMORY),
+        (1, "OSError: [Errno 12] Cannot allocate memory", 0, causes.OUT_OF_MEMORY),
+        (-9, "", 1, causes.OUT_OF_MEMORY),
+        (137, "lmexp: rank 1 was killed by SIGKILL", 1, causes.OUT_OF_MEMORY),
+        (-9, "", 0, causes.KILLED),
+        (137, "lmexp: rank 1 was killed by SIGKILL", 0, causes.KILLED),
+        (-11, "", 1, causes.KILLED),
+        (2, "lmexp: missing.txt: No such file", 0, causes.ERROR),
+        (1, "Traceback\nKeyError: 'a'", 0, causes.ERROR),
+    ],
+)
+def test_an_end_is_judged_by_status_words_and_kills(return_code, said, oom_kills, cause):
+    ended = judge(return_code, said, oom_kills)
+
+    assert (ended.status, ended.cause) == ("failed", cause)
+    assert cause in causes.CAUSES
+
+
+def test_a_good_end_has_no_cause():
+    assert judge(0, NAN, 3) == ("finished", None, None)
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    """Runs a program in a job's stead."""
+
+    def started(program: str, **limits) -> Watch:
+        (tmp_path / "0").mkdir(exist_ok=True)
+        (tmp_path / "job.py").write_text(textwrap.dedent(program))
+        monkeypatch.setattr(code, "python", lambda _: [sys.executable, str(tmp_path / "job.py")])
+        monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
+        settings = {"minutes": None, "silent_minutes": None, **limits}
+        task = Task(
+            Job("0", []), str(tmp_path), str(tmp_path), **settings, shows=False, environment={}
+        )
+        return Watch(task)
+
+    return started
+
+
+def ended(job: Watch, seconds: float = 30.0) -> Job:
+    deadline = time.monotonic() + seconds
+    while (outcome := job.look()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return outcome
+
+
+def test_what_a_job_says_is_kept_and_judged_by_its_last_session_alone(job, tmp_path):
+    first = ended(job(f"import sys; print({NAN!r}, file=sys.stderr); sys.exit(1)"))
+    second = ended(job("import sys; print('lmexp: gone', file=sys.stderr); sys.exit(1)"))
+
+    assert (first.cause, second.cause) == (causes.NOT_FINITE, causes.ERROR)
+    assert (tmp_path / "0" / "stderr.txt").read_text() == f"{NAN}\nlmexp: gone\n"
+    assert json.loads((tmp_path / "0" / "job.json").read_text())["error"] == "lmexp: gone"
+
+
+def test_a_job_that_takes_too_long_may_save_and_is_ended(job, tmp_path):
+    saves = """
+        import pathlib, signal, sys, time
+        def save(*_):
+            pathlib.Path("saved").write_text("")
+            sys.exit(143)
+        signal.signal(signal.SIGTERM, save)
+        pathlib.Path("ready").write_text("")
+        while True: print(flush=True)
+        """
+    started = job(saves, minutes=0.02)
+    outcome = ended(started)
+
+    assert (outcome.status, outcome.cause) == ("failed", causes.TOO_LONG)
+    assert outcome.error == "sweep.minutes=0.02"
+    assert 1.2 < outcome.seconds < 20
+    assert (tmp_path / "saved").exists() == (tmp_path / "ready").exists()
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there that has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_job_that_ignores_the_request_is_killed_with_all_that_it_started(
+    job, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(watch, "GRACE_SECONDS", 0.3)
+    deaf = """
+        import pathlib, signal, subprocess, sys, time
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        pathlib.Path("child").write_text(str(child.pid))
+        time.sleep(600)
+        """
+    started = job(deaf, silent_minutes=1 / 60)
+    outcome = ended(started)
+
+    assert (outcome.status, outcome.cause) == ("failed", causes.HUNG)
+    assert outcome.return_code == -signal.SIGKILL
+    child = int((tmp_path / "child").read_text())
+    deadline = time.monotonic() + 5
+    while runs(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "lives", ["while True: pass", "while True: print(end='.', flush=True); time.sleep(.1)"]
+)
+def test_a_job_that_computes_or_writes_does_not_hang(lives, job):
+    started = job(f"import time\n{lives}", silent_minutes=0.5 / 60)
+    until = time.monotonic() + 2.5
+    while time.monotonic() < until:
+        assert started.look() is None
+        time.sleep(0.01)
+    started.process.kill()
+
+    assert ended(started).cause == causes.KILLED
+
+
+def test_a_job_is_ended_by_a_file_in_its_folder_as_the_file_says(job, tmp_path):
+    started = job("import time\ntime.sleep(600)")
+    (tmp_path / "0" / "stop").write_text("pruned\n")
+
+    assert ended(started).status == "pruned"
+
+
+def test_a_manifest_is_read_with_what_the_jobs_folders_say(tmp_path):
+    manifest = Manifest(
+        tmp_path, [Job("0", ["seed=1"]), Job("1", ["seed=2"])], {"parallel": 1}, "c0de"
+    )
+    manifest.write()
+    (tmp_path / "1").mkdir()
+    watch.write_job(Job("1", ["seed=2"], status="finished", seconds=2.5), tmp_path / "1")
+
+    found = Manifest.read(tmp_path)
+
+    assert [job.status for job in found.jobs] == ["waiting", "finished"]
+    assert (found.settings, found.code_hash) == ({"parallel": 1}, "c0de")
+    assert found.started == manifest.started
+
+
+@pytest.mark.parametrize("content", ["{}", "[", '{"jobs": [{"folder": "0", "colour": 1}]}'])
+def test_a_damaged_manifest_is_refused_in_words(content, tmp_path):
+    (tmp_path / "manifest.json").write_text(content)
+
+    with pytest.raises(ValueError, match=r"manifest\.json cannot be read"):
+        Manifest.read(tmp_path)
+
+
+def test_recipes_are_equal_whatever_they_are_called_and_however_they_are_swept():
+    recipe = {"name": "a", "seed": 1, "sweep": {"parallel": 2}, "model": {"d_model": 8}}
+
+    assert recipe_hash(recipe) == recipe_hash({**recipe, "name": "b", "sweep": {"parallel": 1}})
+    assert recipe_hash(recipe) != recipe_hash({**recipe, "seed": 2})
+    assert recipe_hash(recipe) != recipe_hash({**recipe, "model": {"d_model": 16}})
+
+
+@pytest.mark.parametrize(
+    ("status", "code_hash", "expected"),
+    [("finished", "same", 1), ("finished", "other", 0), ("failed", "same", 0)],
+)
+def test_what_an_earlier_sweep_finished_on_equal_code_is_taken_over(
+    status, code_hash, expected, tmp_path
+):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "2").mkdir()
+    Manifest(
+        tmp_path / "1", [Job("0", ["seed=1"], "r1", status=status, seconds=9.0)], {}, "same"
+    ).write()
+    later = Manifest(tmp_path / "2", [Job("0", [], "r0"), Job("1", [], "r1")], {}, code_hash)
+
+    assert take_over(later) == expected
+
+    taken = later.jobs[1]
+    if expected:
+        assert (taken.taken_from, taken.status, taken.seconds) == ("../1/0", "finished", 9.0)
+        assert later.folder_of(taken).resolve() == tmp_path / "1" / "0"
+    else:
+        assert (taken.taken_from, taken.status) == (None, "waiting")
+
+
+def test_the_code_is_copied_with_its_configuration_and_hashed(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_package").mkdir()
+    (tmp_path / "own_package" / "__init__.py").write_text("WIDTH = 8\n")
+    found = []
+    for number in range(3):
+        (tmp_path / f"sweep{number}").mkdir()
+        found.append(code.freeze_code(tmp_path / f"sweep{number}", ["lmexp", "own_package.nets"]))
+        if number == 1:
+            (tmp_path / "own_package" / "__init__.py").write_text("WIDTH = 9\n")
+
+    assert found[0] == found[1] != found[2]
+    copied = tmp_path / "sweep0" / "code"
+    assert (copied / "lmexp" / "conf" / "train.yaml").is_file()
+    assert (copied / "lmexp" / "train.py").is_file()
+    assert (copied / "own_package" / "__init__.py").read_text() == "WIDTH = 8\n"
+
+
+def test_a_package_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="--allow-targets not_there: no module of that name"):
+        code.freeze_code(tmp_path, ["not_there"])
+
+
+def test_a_name_means_its_newest_sweep(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for stamp in ("2026-01-02_10-00-00", "2026-01-03_09-00-00"):
+        folder = tmp_path / "logs" / "sweeps" / "families" / stamp
+        folder.mkdir(parents=True)
+        Manifest(folder, [], {}, "").write()
+
+    assert newest_sweep("families").name == "2026-01-03_09-00-00"
+    assert newest_sweep("logs/sweeps/families") == newest_sweep("families")
+    assert newest_sweep("logs/sweeps/families/2026-01-02_10-00-00").name == "2026-01-02_10-00-00"
+    with pytest.raises(FileNotFoundError, match="under logs/sweeps there are families"):
+        newest_sweep("familys")
