@@ -13,7 +13,7 @@ import pytest
 from lmexp import checkpoint as checkpoints
 from lmexp import recipe
 from lmexp.environment import usable_cores
-from lmexp.recipe import expand
+from lmexp.grid import expand
 from lmexp.run_folder import read_recipe
 from lmexp.sweep.launchers import Local
 from lmexp.sweep.launching import sweep
@@ -166,12 +166,16 @@ def test_each_run_is_allowed_its_own_packages(monkeypatch, tmp_path):
 
 
 def test_equal_combinations_are_one_job():
-    assert [job.overrides for job in plan(["seed=1,1,2"], None, ())] == [["seed=1"], ["seed=2"]]
+    assert [job.overrides for job in plan(["seed=1,1,2"], None, ()).combinations] == [
+        ["seed=1"],
+        ["seed=2"],
+    ]
 
 
 def test_jobs_side_by_side_share_the_cores_and_say_so_in_their_recipes():
-    (alone,) = plan(["model=gru"], None, ())
-    (beside,) = plan(["model=gru", f"sweep.parallel={2 * usable_cores()}"], None, ())
+    (alone,) = plan(["model=gru"], None, ()).combinations
+    more = f"sweep.parallel={2 * usable_cores()}"
+    (beside,) = plan(["model=gru", more], None, ()).combinations
 
     assert alone.composed.recipe["trainer"]["threads"] is None
     assert beside.composed.recipe["trainer"]["threads"] == 1
@@ -198,14 +202,14 @@ def test_a_glob_sweeps_over_the_files_of_a_group():
 
 
 def test_every_combination_is_checked_and_keeps_its_own_recipe():
-    planned = plan(["model=rnn,gru", "seed=3,4"], None, ())
+    planned = plan(["model=rnn,gru", "seed=3,4"], None, ()).combinations
 
     found = [(job.composed.recipe["model"]["cell"], job.composed.recipe["seed"]) for job in planned]
     assert found == [("rnn", 3), ("rnn", 4), ("gru", 3), ("gru", 4)]
 
 
 def test_a_sweep_of_one_combination_is_a_run_like_any_other():
-    planned = plan(["model=gru"], None, ())
+    planned = plan(["model=gru"], None, ()).combinations
 
     assert [job.overrides for job in planned] == [[]]
     assert planned[0].composed.recipe == recipe.compose(["model=gru"])

@@ -1,11 +1,10 @@
-"""From files and overrides to a checked recipe: the only module that imports Hydra.
+"""From files and overrides to a checked recipe: beside grid.py the only module to import Hydra.
 
 Hydra composes, no more: it makes no folder, starts no job and instantiates nothing.
 """
 
 import contextlib
 import functools
-import itertools
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from lmexp.freeze import freeze
 from lmexp.origins import COMMAND_LINE, Layer, Origins, shown
 from lmexp.targets import build
 
-__all__ = ["build", "compose", "composition", "conf_dir", "conf_folders", "expand", "main"]
+__all__ = ["build", "compose", "composition", "conf_dir", "conf_folders", "main"]
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")  # all of Hydra's own settings that have an effect
 
@@ -107,7 +106,7 @@ def composition(
         ValueError: Hydra or OmegaConf cannot make sense of files or overrides.
     """
     folders = conf_folders(config_dir)
-    with _plain_errors(folders), _hydra(folders) as loader:
+    with plain_errors(folders), hydra_over(folders) as loader:
         from hydra.core.override_parser.overrides_parser import OverridesParser
         from hydra.types import RunMode
         from omegaconf import OmegaConf
@@ -129,27 +128,8 @@ def composition(
         return Composition(recipe, allowed, origins, {**groups, **origins.overrides}, given)
 
 
-def expand(overrides: Sequence[str], config_dir: str | None = None) -> list[list[str]]:
-    """Every combination that a sweep's overrides stand for, in the order as typed."""
-    folders = conf_folders(config_dir)
-    with _plain_errors(folders), _hydra(folders) as loader:
-        from hydra.core.override_parser.overrides_parser import OverridesParser
-
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-        values = []
-        for override in parsed:
-            key = override.get_key_element()
-            if not override.is_sweep_override():
-                values.append([str(override.input_line)])
-            elif override.is_discrete_sweep():
-                values.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-            else:
-                raise ValueError(f"{override.input_line}: an interval has no end of values")
-        return [list(combination) for combination in itertools.product(*values)]
-
-
 @contextlib.contextmanager
-def _hydra(folders: Sequence[Path]) -> Iterator[Any]:
+def hydra_over(folders: Sequence[Path]) -> Iterator[Any]:
     """Hydra over our folder, and its loader of configurations."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -164,7 +144,7 @@ def _search_path(folders: Sequence[Path]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _plain_errors(folders: Sequence[Path]) -> Iterator[None]:
+def plain_errors(folders: Sequence[Path]) -> Iterator[None]:
     """Errors of Hydra, OmegaConf and YAML as one line each."""
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException

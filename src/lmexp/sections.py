@@ -82,6 +82,9 @@ SECTIONS = {
         _has("start", "log", "finish"),
     ),
     "sweep": Section("lmexp.sweep.Sweep", _is_at("lmexp.sweep.Sweep")),
+    "sweep.search": Section(
+        "lmexp.sweep.search.Search", _is_at("lmexp.sweep.search.Search")
+    ),
 }  # fmt: skip
 
 

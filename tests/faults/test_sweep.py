@@ -39,7 +39,7 @@ class Bag(nn.Module):
 
     def hidden(self, input_ids, attention_mask=None, document_ids=None):
         self.calls += self.training
-        if self.training and self.calls == 2:
+        if self.training and self.calls >= 2:
             getattr(self, self.misdeed)()
         return GAIN * self.embed(input_ids)
 
@@ -49,7 +49,7 @@ class Bag(nn.Module):
     def nothing(self):
         pass
 
-    def nan(self):
+    def overflow(self):
         with torch.no_grad():
             self.output.weight.fill_(math.nan)
 
@@ -79,12 +79,12 @@ class BagSizes:
         return Bag(vocab, self.width, self.misdeed)
 '''
 CONFIG = "# @package model\n_target_: misdeeds.BagSizes\nwidth: 8\nmisdeed: nothing\n"
-SWEPT = ["model.misdeed=state,nothing,nan,kill,hang,memory", "seed=1,2"]
+SWEPT = ["model.misdeed=state,nothing,overflow,kill,hang,memory", "seed=1,2"]
 OWN = ["--config-dir", "my_conf", "--allow-targets", "misdeeds", "model=bag", "logger=none"]
 EXPECTED = {
     "state": ("finished", None),
     "nothing": ("finished", None),
-    "nan": ("failed", "not finite"),
+    "overflow": ("failed", "not finite"),
     "kill": ("failed", "killed"),
     "hang": ("failed", "hung"),
     "memory": ("failed", "out of memory"),

@@ -1,7 +1,7 @@
 """Sweeps: many runs as one object that survives, can be looked at, and goes on where it stopped."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
@@ -22,12 +22,15 @@ class Sweep:
         repeat: jobs that an earlier sweep of this name has finished, with the same recipe and the
             same code, are run again, instead of being taken over.
         options: of submitit (`slurm_partition`) or of Ray's remote functions (`num_gpus`).
+        search: a search.Search; None runs every combination.
     """
 
     name: str | None
-    launcher: Literal["local", "submitit", "ray"]
-    parallel: Annotated[int, Ge(1)]
-    minutes: Annotated[float, Gt(0)] | None
-    silent_minutes: Annotated[float, Gt(0)] | None
-    repeat: bool
-    options: Mapping[str, Any]
+    # Defaults for the sake of runs that were begun before these were there.
+    launcher: Literal["local", "submitit", "ray"] = "local"
+    parallel: Annotated[int, Ge(1)] = 1
+    minutes: Annotated[float, Gt(0)] | None = None
+    silent_minutes: Annotated[float, Gt(0)] | None = None
+    repeat: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, Any] | None = None

@@ -8,19 +8,23 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from lmexp.launch_ranks import OF_A_LAUNCHER
+
 CODE = "code"  # a folder in the sweep's
+CONFIG = "config"  # in it: a copy of the folder that --config-dir names
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 MOST_BYTES = 100_000_000  # of one package of the user's
 
 
-def freeze_code(folder: Path, packages: Sequence[str]) -> str:
-    """Copy lmexp, its configuration files and packages of the user's into the sweep's folder.
+def freeze_code(folder: Path, packages: Sequence[str], config_dir: str | None = None) -> str:
+    """Copy lmexp, packages of the user's, and configuration files of both into the sweep's folder.
 
     What those packages import besides is not copied, unless it lies in them.
 
     Args:
         folder: of the sweep.
         packages: names that `_target_` may begin with.
+        config_dir: a folder with configuration files of the user's.
 
     Returns:
         The hash of what was copied.
@@ -34,6 +38,8 @@ def freeze_code(folder: Path, packages: Sequence[str]) -> str:
     own = Path(__file__).resolve().parents[1]
     shutil.copytree(own, code / "lmexp", ignore=LEFT_OUT)
     shutil.copytree(conf_dir(), code / "lmexp" / "conf", ignore=LEFT_OUT, dirs_exist_ok=True)
+    if config_dir is not None:
+        shutil.copytree(config_dir, code / CONFIG, ignore=LEFT_OUT)
     for name in dict.fromkeys(package.partition(".")[0] for package in packages):
         if name != "lmexp":
             _copy(name, code)
@@ -74,8 +80,9 @@ def python(folder: Path) -> list[str]:
     return [sys.executable, "-P"] if (folder / CODE).is_dir() else [sys.executable]
 
 
-def search_path(folder: Path, directory: str) -> dict[str, str]:
-    """PYTHONPATH for the jobs of a sweep: the frozen code before all else."""
+def environment(folder: Path, directory: str) -> dict[str, str]:
+    """Of what runs the frozen code of a sweep: it comes first, the directory of the launch last."""
     others = os.environ.get("PYTHONPATH")
     places = [str((folder / CODE).resolve()), *([others] if others else []), directory]
-    return {"PYTHONPATH": os.pathsep.join(places)}
+    plain = {key: value for key, value in os.environ.items() if key not in OF_A_LAUNCHER}
+    return {**plain, "PYTHONPATH": os.pathsep.join(places)}

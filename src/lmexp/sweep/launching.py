@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from lmexp.errors import say
@@ -11,8 +10,9 @@ from lmexp.run_folder import held, is_held, write_recipe
 from lmexp.sweep.code import CODE, freeze_code
 from lmexp.sweep.launchers import Launcher, launcher_of
 from lmexp.sweep.manifest import DONE, Job, Manifest, write_job
-from lmexp.sweep.planning import Planned, claim_folder, jobs_of, plan, take_over
-from lmexp.sweep.table import print_table
+from lmexp.sweep.planning import Plan, claim_folder, jobs_of, plan, studies_of, take_over
+from lmexp.sweep.queue import Listed, Queue, Trials
+from lmexp.sweep.table import print_best, print_table
 from lmexp.sweep.watch import Task
 
 LOOK_SECONDS = 0.05
@@ -26,34 +26,39 @@ def sweep(overrides: Sequence[str], config_dir: str | None, allow_targets: Seque
         ValueError: one of the combinations would be refused; none has been started.
     """
     planned = plan(overrides, config_dir, allow_targets)
-    with ExitStack() as stack:
-        manifest = _begin(planned, stack)
-        return _run(manifest)
-
-
-def _begin(planned: Sequence[Planned], stack: ExitStack) -> Manifest:
-    """A folder that nobody else has, with the recipes and the code in it."""
     folder = claim_folder(planned)
-    stack.enter_context(held(folder))
-    jobs, settings = jobs_of(planned), planned[0].settings
-    packages = [package for job in jobs for package in job.allow_targets]
-    manifest = Manifest(folder, jobs, settings, freeze_code(folder, packages))
+    with held(folder):
+        return _run(_begin(planned, folder, config_dir))
+
+
+def _begin(planned: Plan, folder: Path, config_dir: str | None) -> Manifest:
+    """The sweep's folder, with the code in it and the recipes that are known."""
+    settings = planned.combinations[0].settings
+    packages = [name for own in planned.combinations for name in own.composed.allow_targets]
+    code_hash = freeze_code(folder, packages, config_dir)
+    if planned.space:
+        manifest = Manifest(folder, [], settings, code_hash, studies=studies_of(planned))
+        manifest.write()
+        return manifest
+    manifest = Manifest(folder, jobs_of(planned.combinations), settings, code_hash)
     taken = 0 if settings["repeat"] else take_over(manifest)
-    for job, (_, composed) in zip(jobs, planned, strict=True):
+    for job, own in zip(manifest.jobs, planned.combinations, strict=True):
         if job.taken_from is None:
             (folder / job.folder).mkdir()
-            write_recipe(composed.recipe, folder / job.folder)
+            write_recipe(own.composed.recipe, folder / job.folder)
     manifest.write()
     if taken:
         say(
-            f"{taken} of {len(jobs)} jobs have been finished by an earlier sweep with the same "
-            "recipe and code, and are not run again: sweep.repeat=true runs them"
+            f"{taken} of {len(manifest.jobs)} jobs have been finished by an earlier sweep with the "
+            "same recipe and code, and are not run again: sweep.repeat=true runs them"
         )
     return manifest
 
 
 def resume(folder: Path) -> int:
     """Command `sweep resume`: what is missing or failed; the exit status is 0 if all finished.
+
+    Trials of a search that failed are left: their study knows of it, and has asked for others.
 
     Raises:
         ValueError: somebody else is running the sweep, or its frozen code is gone.
@@ -67,7 +72,7 @@ def resume(folder: Path) -> int:
             )
         _wait_for_orphans(manifest)
         for job in manifest.jobs:
-            if job.status not in DONE:
+            if job.status not in DONE and (job.status != "failed" or job.trial is None):
                 job.status = "waiting"
         return _run(manifest)
 
@@ -82,47 +87,68 @@ def _wait_for_orphans(manifest: Manifest) -> None:
 
 
 def _run(manifest: Manifest) -> int:
-    waiting = [job for job in manifest.jobs if job.status not in DONE]
-    at_once = manifest.settings["parallel"]
-    order = "one after the other" if at_once == 1 else f"{at_once} at once"
-    print(f"{len(waiting)} runs in {manifest.folder}, {order}", flush=True)
+    queue = Trials(manifest) if manifest.studies else Listed(manifest)
+    _announce(manifest)
     signals = Forwarder()
     signals.install()
     try:
         launcher = launcher_of(manifest, signals)
         try:
-            _run_all(manifest, waiting, launcher, signals)
+            _run_all(manifest, queue, launcher, signals)
         finally:
             launcher.close()
     finally:
         signals.restore()
     print_table(manifest)
+    if isinstance(queue, Trials):
+        print_best(manifest, queue.studies)
     if signals.received is not None:
         say(f"go on with python -m lmexp sweep resume {manifest.folder}")
         return 128 + signals.received
     return int(any(job.status not in DONE for job in manifest.jobs))
 
 
-def _run_all(
-    manifest: Manifest, waiting: list[Job], launcher: Launcher, signals: Forwarder
-) -> None:
+def _announce(manifest: Manifest) -> None:
+    at_once = manifest.settings["parallel"]
+    order = "one after the other" if at_once == 1 else f"{at_once} at once"
+    waiting = sum(job.status not in DONE for job in manifest.jobs)
+    what = f"{waiting} runs"
+    if manifest.studies:
+        trials, studies = manifest.settings["search"]["trials"], len(manifest.studies)
+        what = f"{trials} trials" + (f" of each of {studies} studies" if studies > 1 else "")
+    print(f"{what} in {manifest.folder}, {order}", flush=True)
+
+
+def _run_all(manifest: Manifest, queue: Queue, launcher: Launcher, signals: Forwarder) -> None:
     """Start jobs as room is made for them, until none is left or a signal came."""
-    number, count = 0, len(waiting)
-    while waiting or launcher.is_busy:
-        while waiting and launcher.has_room and signals.received is None:
-            job = waiting.pop(0)
+    number, is_over = 0, False
+    while not is_over or launcher.is_busy:
+        while not is_over and launcher.has_room:
+            job = None if signals.received is not None else queue.next()
+            if job is None:
+                is_over = True
+                break
             number += 1
-            print(f"[{number}/{count}] {' '.join(job.overrides) or job.folder}", flush=True)
+            print(f"[{number}] {' '.join(job.overrides) or job.folder}", flush=True)
+            if job.status == "failed":  # it cannot be composed
+                _end(manifest, queue, job)
+                continue
             _note(manifest, launcher.start(_task(manifest, job)))
         for job in launcher.ended():
             if signals.received is not None and job.status == "failed":
                 job.status, job.cause, job.error = "stopped", None, None
                 write_job(job, manifest.folder / job.folder)
-            _note(manifest, job)
-            _report(manifest, job)
-        if signals.received is not None and not launcher.is_busy:
-            return
+            _end(manifest, queue, job)
+        queue.look([job for job in manifest.jobs if job.status == "running"])
         time.sleep(LOOK_SECONDS)
+
+
+def _end(manifest: Manifest, queue: Queue, job: Job) -> None:
+    _note(manifest, job)
+    queue.ended(job)
+    if job.status == "failed":
+        folder = manifest.folder / job.folder
+        say(f"{folder}: {job.cause} (exit status {job.return_code}): {job.error}")
 
 
 def _task(manifest: Manifest, job: Job) -> Task:
@@ -143,9 +169,3 @@ def _note(manifest: Manifest, job: Job) -> None:
     place = next(n for n, own in enumerate(manifest.jobs) if own.folder == job.folder)
     manifest.jobs[place] = job
     manifest.write()
-
-
-def _report(manifest: Manifest, job: Job) -> None:
-    folder = manifest.folder / job.folder
-    if job.status == "failed":
-        say(f"{folder}: {job.cause} (exit status {job.return_code}): {job.error}")

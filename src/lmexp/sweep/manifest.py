@@ -38,6 +38,8 @@ class Job:
         seconds: of all its processes together.
         taken_from: the folder, seen from the sweep's, of an earlier job with the same recipe and
             code, whose results stand for this one's.
+        study: of a search, whose trial it is.
+        trial: its number in the study.
     """
 
     folder: str
@@ -52,6 +54,27 @@ class Job:
     started: str | None = None
     seconds: float | None = None
     taken_from: str | None = None
+    study: str | None = None
+    trial: int | None = None
+
+
+@dataclass
+class Outline:
+    """One study of a search, as it was launched.
+
+    Args:
+        name: what tells it from others: the overrides that were swept around it.
+        overrides: of all its trials.
+        allow_targets: packages of the user's own.
+        objectives: figures with their live ones and directions, as study.Objective.
+        space: dimensions, as grid.Dimension.
+    """
+
+    name: str
+    overrides: list[str]
+    allow_targets: list[str]
+    objectives: list[list[Any]]
+    space: list[list[Any]]
 
 
 class Manifest:
@@ -63,6 +86,7 @@ class Manifest:
         settings: what the recipe says of the sweep.
         code_hash: of the frozen code.
         started: when it was launched, in ISO 8601; None: now.
+        studies: of a search.
     """
 
     def __init__(
@@ -72,12 +96,14 @@ class Manifest:
         settings: Mapping[str, Any],
         code_hash: str,
         started: str | None = None,
+        studies: Sequence[Outline] = (),
     ) -> None:
         self.folder = folder
         self.jobs = list(jobs)
         self.settings = dict(settings)
         self.code_hash = code_hash
         self.started = started or now()
+        self.studies = list(studies)
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -94,7 +120,12 @@ class Manifest:
             content = json.loads(file.read_text(encoding="utf-8"))
             jobs = [_job(part) for part in content["jobs"]]
             manifest = cls(
-                folder, jobs, content["settings"], content["code_hash"], content["started"]
+                folder,
+                jobs,
+                content["settings"],
+                content["code_hash"],
+                content["started"],
+                [Outline(**part) for part in content["studies"]],
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
@@ -115,6 +146,7 @@ class Manifest:
             "started": self.started,
             "settings": self.settings,
             "code_hash": self.code_hash,
+            "studies": [asdict(study) for study in self.studies],
             "jobs": [asdict(job) for job in self.jobs],
         }
         write_atomically(self.folder / MANIFEST, json.dumps(content, indent=1) + "\n")

@@ -2,15 +2,19 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lmexp import signatures
 from lmexp.check import check
 from lmexp.environment import usable_cores
-from lmexp.recipe import Composition, composition, expand
+from lmexp.grid import Dimension, Grid, grid
+from lmexp.recipe import Composition, composition
 from lmexp.run_folder import claim, claim_named
-from lmexp.sweep.manifest import MANIFEST, NAME_BYTES, Job, Manifest, recipe_hash
+from lmexp.sweep.manifest import MANIFEST, NAME_BYTES, Job, Manifest, Outline, recipe_hash
+from lmexp.sweep.study import Objective
+from lmexp.targets import allowed_packages
 
 SWEEPS = Path("logs", "sweeps")
 
@@ -20,6 +24,7 @@ class Planned(NamedTuple):
 
     overrides: list[str]  # as swept
     composed: Composition
+    typed: list[str]  # all that was typed, but for what is searched
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -28,35 +33,73 @@ class Planned(NamedTuple):
         return settings
 
 
-def plan(
-    overrides: Sequence[str], config_dir: str | None, allow_targets: Sequence[str]
-) -> list[Planned]:
+class Plan(NamedTuple):
+    """What a sweep will do."""
+
+    combinations: list[Planned]  # jobs, or studies where something is searched
+    space: list[Dimension]
+
+
+def plan(overrides: Sequence[str], config_dir: str | None, allow_targets: Sequence[str]) -> Plan:
     """Compose and check every combination; equal ones stand once.
+
+    Of a space its ends and choices are checked, each in turn beside the first ones of the others.
 
     Raises:
         ValueError: of the first that is refused, with its overrides and the number of the others.
     """
-    combinations = expand(overrides, config_dir)
-    swept = [line for line in combinations[0] if any(line not in c for c in combinations)]
+    found = _grid(overrides, config_dir, allow_targets)
+    swept = [
+        line for line in found.combinations[0] if any(line not in c for c in found.combinations)
+    ]
     keys = {line.partition("=")[0] for line in swept}
     planned: dict[str, Planned] = {}
-    refused = []
-    for combination in combinations:
+    refused, tried = [], 0
+    for combination in found.combinations:
         mine = [line for line in combination if line.partition("=")[0] in keys]
-        try:
-            composed = composition(combination, config_dir, allow_targets)
-            _check(composed)
-        except (ValueError, PermissionError) as error:
-            refused.append(f"{' '.join(mine) or 'every run'}: {error}")
-            continue
-        _share_cores(composed)
-        planned.setdefault(recipe_hash(composed.recipe), Planned(mine, composed))
+        for ends in _corners(found.space):
+            tried += 1
+            try:
+                composed = composition([*combination, *ends], config_dir, allow_targets)
+                _check(composed)
+            except (ValueError, PermissionError) as error:
+                refused.append(f"{' '.join([*mine, *ends]) or 'every run'}: {error}")
+                continue
+            _share_cores(composed)
+            own = Planned(mine, composed, combination)
+            planned.setdefault(f"{mine if ends else ''}{recipe_hash(composed.recipe)}", own)
     if refused:
-        share = f" ({len(refused)} of {len(combinations)} combinations are refused)"
-        raise ValueError(refused[0] + (share if len(combinations) > 1 else ""))
+        share = f" ({len(refused)} of {tried} combinations are refused)"
+        raise ValueError(refused[0] + (share if tried > 1 else ""))
     _check_settings(list(planned.values()))
     _build_sizes(list(planned.values()))
-    return list(planned.values())
+    jobs = planned if not found.space else {" ".join(p.overrides): p for p in planned.values()}
+    return Plan(list(jobs.values()), found.space)
+
+
+def _grid(overrides: Sequence[str], config_dir: str | None, allow_targets: Sequence[str]) -> Grid:
+    """The combinations, and the space where something is searched."""
+    found = grid(overrides, config_dir, searches=True)
+    first = [*found.combinations[0], *next(_corners(found.space))]
+    search = composition(first, config_dir, allow_targets).recipe["sweep"].get("search")
+    if search is None:
+        return grid(overrides, config_dir)
+    found = grid(overrides, config_dir, searches=True, space=search["space"])
+    if not found.space:
+        raise ValueError(
+            "sweep.search.space={}: nothing is searched: write for example "
+            "'optimizer.lr=tag(log,interval(1e-4,1e-2))'"
+        )
+    return found
+
+
+def _corners(space: Sequence[Dimension]) -> Iterator[list[str]]:
+    """Overrides that try every end of every dimension; one without any if there is no space."""
+    first = [dimension.ends[0] for dimension in space]
+    yield first
+    for place, dimension in enumerate(space):
+        for end in dimension.ends[1:]:
+            yield [*first[:place], end, *first[place + 1 :]]
 
 
 def _check(composed: Composition) -> None:
@@ -90,20 +133,21 @@ def _share_cores(composed: Composition) -> None:
 def _build_sizes(planned: Sequence[Planned]) -> None:
     from lmexp.trial import build_sizes
 
-    for swept, composed in planned:
+    for swept, composed, _ in planned:
         try:
             build_sizes(composed.recipe, composed.allow_targets, composed.origins)
         except ValueError as error:
             raise ValueError(f"{' '.join(swept) or 'every run'}: {error}") from None
 
 
-def claim_folder(planned: Sequence[Planned]) -> Path:
+def claim_folder(planned: Plan) -> Path:
     """A new folder for the sweep, named after what it compares.
 
     Raises:
         FileExistsError: the folder that hydra.sweep.dir= names is not empty.
     """
-    composed = planned[0].composed
+    first = planned.combinations[0]
+    composed = first.composed
     chosen = composed.folders.get("hydra.sweep.dir")
     if chosen:
         return claim_named(Path(chosen))
@@ -111,7 +155,8 @@ def claim_folder(planned: Sequence[Planned]) -> Path:
     if name is None and "name" in composed.typed:
         name = composed.recipe["name"]
     if name is None:
-        keys = [line.partition("=")[0] for line in planned[0].overrides]
+        keys = [line.partition("=")[0] for line in first.overrides]
+        keys += [dimension.key for dimension in planned.space]
         name = "-".join(keys) or composed.recipe["name"]
     return claim(SWEEPS / safe(name))
 
@@ -125,7 +170,42 @@ def jobs_of(planned: Sequence[Planned]) -> list[Job]:
             recipe_hash=recipe_hash(composed.recipe),
             allow_targets=list(composed.allow_targets),
         )
-        for index, (swept, composed) in enumerate(planned)
+        for index, (swept, composed, _) in enumerate(planned)
+    ]
+
+
+def studies_of(planned: Plan) -> list[Outline]:
+    """The studies of a search, none begun."""
+    return [
+        Outline(
+            name=" ".join(swept) or "study",
+            overrides=[*typed, *_threads(composed)],
+            allow_targets=list(composed.allow_targets),
+            objectives=[list(objective) for objective in _objectives(composed)],
+            space=[list(dimension) for dimension in planned.space],
+        )
+        for swept, composed, typed in planned.combinations
+    ]
+
+
+def _threads(composed: Composition) -> list[str]:
+    threads = composed.recipe["trainer"]["threads"]
+    return [] if threads is None else [f"trainer.threads={threads}"]
+
+
+def _objectives(composed: Composition) -> list[Objective]:
+    """What is made small or large; the task's own figure is the one that can be watched."""
+    search = composed.recipe["sweep"]["search"]
+    packages = allowed_packages(composed.allow_targets)
+    constants = signatures.find(composed.recipe["task"]["_target_"], packages).constants
+    monitor = str(constants["monitor"])
+    figure = f"best/{monitor.removeprefix('val/')}"
+    names = search["objectives"] or [figure]
+    usual = {figure: "maximize" if constants["greater_is_better"] else "minimize"}
+    directions = search["directions"] or [usual.get(name, "minimize") for name in names]
+    return [
+        Objective(name, monitor if name == figure else None, direction)
+        for name, direction in zip(names, directions, strict=True)
     ]
 
 
@@ -153,7 +233,12 @@ def take_over(manifest: Manifest) -> int:
 
 def _job_name(index: int, count: int, swept: Sequence[str]) -> str:
     number = str(index).zfill(len(str(count - 1)))
-    return "_".join([number, *(safe(line) for line in swept)])[:NAME_BYTES]
+    return folder_name(number, swept)
+
+
+def folder_name(number: str, overrides: Sequence[str]) -> str:
+    """Of a job."""
+    return "_".join([number, *(safe(line) for line in overrides)])[:NAME_BYTES]
 
 
 def safe(text: str) -> str:

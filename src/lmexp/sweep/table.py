@@ -5,6 +5,7 @@ from typing import Any
 
 from lmexp.record_files import read_metrics, read_summary
 from lmexp.sweep.manifest import Job, Manifest
+from lmexp.sweep.study import Study
 
 
 def print_table(manifest: Manifest) -> None:
@@ -31,6 +32,18 @@ def print_table(manifest: Manifest) -> None:
         if job.cause:
             console.print(Text(f"{job.folder}: {job.cause}: {job.error}"), soft_wrap=True)
     console.print(str(manifest.folder), soft_wrap=True, highlight=False)
+
+
+def print_best(manifest: Manifest, studies: Mapping[str, Study]) -> None:
+    """The best trial of each study; of several objectives, those that are best in some respect."""
+    for outline in manifest.studies:
+        for trial in studies[outline.name].best():
+            figures = (
+                f"{name}={value:.6g}"
+                for (name, *_), value in zip(outline.objectives, trial.values, strict=True)
+            )
+            tried = " ".join(f"{key}={value}" for key, value in trial.params.items())
+            print(f"best of {outline.name}: {', '.join(figures)} with {tried}")
 
 
 def _status(manifest: Manifest, job: Job) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from lmexp.launch_ranks import OF_A_LAUNCHER, SWEEP_PARENT
+from lmexp.launch_ranks import SWEEP_PARENT
 from lmexp.record_files import METRICS
 from lmexp.run_folder import RECIPE
 from lmexp.sweep import causes, code
@@ -68,8 +68,7 @@ class Watch:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         sweep = Path(self.task.sweep)
-        environment = {k: v for k, v in os.environ.items() if k not in OF_A_LAUNCHER}
-        environment |= code.search_path(sweep, self.task.directory) | self.task.environment
+        environment = code.environment(sweep, self.task.directory) | self.task.environment
         environment[SWEEP_PARENT] = str(os.getpid())
         command = [*code.python(sweep), "-m", "lmexp", *_what(self.folder)]
         command += as_flags(self.job.allow_targets)

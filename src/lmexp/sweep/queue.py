@@ -1,0 +1,125 @@
+"""Where the jobs of a sweep come from: a list made before, or studies that ask for them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from lmexp.grid import Dimension
+from lmexp.run_folder import write_recipe
+from lmexp.sweep import causes
+from lmexp.sweep.manifest import DONE, Job, Manifest, Outline, recipe_hash, write_job
+from lmexp.sweep.planning import folder_name
+from lmexp.sweep.search import frozen_recipe
+from lmexp.sweep.study import Objective, Study
+from lmexp.sweep.watch import STOP
+
+DIGITS = 3  # of a trial's number in its folder's name
+
+
+class Queue(Protocol):
+    """Jobs that are still to be run."""
+
+    def next(self) -> Job | None: ...
+    def look(self, under_way: Sequence[Job]) -> None: ...
+    def ended(self, job: Job) -> None: ...
+
+
+class Listed:
+    """The jobs of a grid."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._jobs = [job for job in manifest.jobs if job.status not in DONE]
+
+    def next(self) -> Job | None:
+        """The next job; None: there is none left."""
+        return self._jobs.pop(0) if self._jobs else None
+
+    def look(self, under_way: Sequence[Job]) -> None:
+        """Nothing is to be done about jobs under way."""
+
+    def ended(self, job: Job) -> None:
+        """Nothing depends on how a job ends."""
+
+
+class Trials:
+    """The jobs that studies ask for; those that were interrupted come first.
+
+    Args:
+        manifest: of the sweep, which grows by a job for every trial.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._outlines = {outline.name: outline for outline in manifest.studies}
+        self._studies = {name: _study(manifest, own) for name, own in self._outlines.items()}
+        self._interrupted = [job for job in manifest.jobs if job.status in ("waiting", "stopped")]
+        for name, study in self._studies.items():
+            own = [job for job in manifest.jobs if job.study == name]
+            study.forget_unknown([job.trial for job in own if job.trial is not None])
+            for job in own:
+                if job not in self._interrupted:
+                    study.tell(job, manifest.folder_of(job))
+
+    @property
+    def studies(self) -> dict[str, Study]:
+        """By name."""
+        return self._studies
+
+    def next(self) -> Job | None:
+        """The next trial; None: there is none left."""
+        if self._interrupted:
+            return self._interrupted.pop(0)
+        wanted = self._manifest.settings["search"]["trials"]
+        begun = dict.fromkeys(self._studies, 0)
+        for job in self._manifest.jobs:
+            begun[str(job.study)] += 1
+        name = min(begun, key=lambda study: begun[study])  # studies take turns
+        return self._asked(name) if begun[name] < wanted else None
+
+    def _asked(self, name: str) -> Job:
+        outline = self._outlines[name]
+        number, tried = self._studies[name].ask()
+        place = str(len(self._manifest.jobs)).zfill(DIGITS)
+        swept = [*([] if name == "study" else name.split()), *tried]
+        job = Job(folder_name(place, swept), swept, study=name, trial=number)
+        job.allow_targets = outline.allow_targets
+        folder = self._manifest.folder / job.folder
+        folder.mkdir()
+        self._manifest.jobs.append(job)
+        self._manifest.write()
+        try:
+            overrides = [*outline.overrides, *tried]
+            recipe = frozen_recipe(self._manifest.folder, overrides, outline.allow_targets)
+        except ValueError as error:
+            job.status, job.cause, job.error = "failed", causes.ERROR, str(error)
+            write_job(job, folder)
+            return job
+        job.recipe_hash = recipe_hash(recipe)
+        write_recipe(recipe, folder)
+        return job
+
+    def look(self, under_way: Sequence[Job]) -> None:
+        """Tell jobs to end that are not worth going on with."""
+        for job in under_way:
+            folder = self._manifest.folder / job.folder
+            if job.trial is None or job.study is None or (folder / STOP).exists():
+                continue
+            if self._studies[job.study].should_end(job.trial, folder):
+                _stop(folder, "pruned")
+
+    def ended(self, job: Job) -> None:
+        """Tell its study what came of it."""
+        if job.study is not None and job.status != "stopped":
+            self._studies[job.study].tell(job, self._manifest.folder / job.folder)
+
+
+def _stop(folder: Path, status: str) -> None:
+    temporary = folder / f".{STOP}"
+    temporary.write_text(f"{status}\n", encoding="utf-8")
+    temporary.replace(folder / STOP)
+
+
+def _study(manifest: Manifest, outline: Outline) -> Study:
+    objectives = [Objective(*objective) for objective in outline.objectives]
+    space = [Dimension(*own)._replace(choices=tuple(own[-1])) for own in outline.space]
+    return Study(manifest.folder, outline.name, manifest.settings["search"], objectives, space)

@@ -1,0 +1,89 @@
+"""Settings of a search (sweep=search), and how its trials become recipes."""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from annotated_types import Ge
+
+from lmexp.sweep import code
+from lmexp.targets import as_flags
+
+Direction = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What Optuna does in a sweep.
+
+    Args:
+        trials: of each study; what else is swept forms a grid of studies.
+        sampler: tpe (Bergstra et al. 2011), gp (a Gaussian process), random or nsgaii (Deb et al.
+            2002, for several objectives).
+        pruner: median ends a trial whose live figure is worse than the median of the others at
+            that step, halving the worse three quarters at each rung (Li et al. 2020), none
+            nothing; several objectives cannot be pruned.
+        startup_trials: that are drawn at random before the sampler models anything, and run to
+            their ends before the median is one.
+        objectives: figures of summary.json; None: the one that chooses the task's checkpoint.
+        directions: of each objective; None: the task's for its own, minimize for others.
+        seed: of the sampler.
+        space: key -> interval(low,high), range(start,stop,step) or choice(one,another), as Hydra
+            writes them; tag(log,…) and int(…) around an interval. Typed ones replace them.
+
+    Raises:
+        ValueError: what does not go together.
+    """
+
+    trials: Annotated[int, Ge(1)]
+    sampler: Literal["tpe", "gp", "random", "nsgaii"]
+    pruner: Literal["median", "halving", "none"]
+    startup_trials: Annotated[int, Ge(1)]
+    objectives: list[str] | None
+    directions: list[Direction] | None
+    seed: Annotated[int, Ge(0)]
+    space: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        objectives, directions = self.objectives, self.directions
+        if objectives is not None and not objectives:
+            raise ValueError("sweep.search.objectives=[]: name one, or leave it null")
+        if directions is not None and len(directions) != len(objectives or [""]):
+            raise ValueError(
+                f"sweep.search.directions={directions} are {len(directions)}, of "
+                f"{len(objectives or [''])} objectives: give one each"
+            )
+        if len(objectives or ()) > 1 and self.pruner != "none":
+            raise ValueError(
+                f"sweep.search.pruner={self.pruner} cannot weigh {len(objectives or ())} "
+                "objectives: write sweep.search.pruner=none"
+            )
+
+
+def frozen_recipe(
+    sweep: Path, overrides: Sequence[str], allow_targets: Sequence[str]
+) -> dict[str, Any]:
+    """The recipe of some overrides, composed by the frozen code from frozen configuration files.
+
+    Args:
+        sweep: its folder.
+        overrides: as they would be typed.
+        allow_targets: packages of the user's own.
+
+    Raises:
+        ValueError: they are refused.
+    """
+    command = [*code.python(sweep), "-m", "lmexp", "train", "--cfg", "job", *overrides]
+    command += as_flags(allow_targets)
+    own = sweep / code.CODE / code.CONFIG
+    if own.is_dir():
+        command += ["--config-dir", str(own)]
+    environment = code.environment(sweep, str(Path.cwd()))
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(done.stderr.strip().removeprefix("lmexp: "))
+    recipe: dict[str, Any] = yaml.safe_load(done.stdout)
+    return recipe

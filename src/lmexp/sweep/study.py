@@ -1,0 +1,162 @@
+"""Studies of a search: Optuna, by ask and tell, over a file that survives its process.
+
+A trial is a job; the study's database holds what was asked and told, the job's folder the rest.
+The sampler is made anew for every trial from (seed, trial), so that a study that was interrupted
+asks what it would have asked.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from lmexp.grid import Dimension
+from lmexp.record_files import read_metrics, read_summary
+from lmexp.sweep.manifest import Job
+
+DATABASE = "studies.db"
+
+
+class Objective(NamedTuple):
+    """A figure that a search makes small or large."""
+
+    figure: str  # of summary.json
+    live: str | None  # of metrics.jsonl: what pruning looks at
+    direction: Literal["minimize", "maximize"]
+
+
+class Study:
+    """One study of a sweep.
+
+    Args:
+        sweep: its folder.
+        name: of the study.
+        settings: of sweep.search, as the recipe has them.
+        objectives: at least one.
+        space: what is searched.
+    """
+
+    def __init__(
+        self,
+        sweep: Path,
+        name: str,
+        settings: Mapping[str, Any],
+        objectives: Sequence[Objective],
+        space: Sequence[Dimension],
+    ) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._optuna = optuna
+        self._settings, self._objectives = settings, objectives
+        self._distributions = {dimension.key: _distribution(dimension) for dimension in space}
+        self._space = {dimension.key: dimension for dimension in space}
+        self._study = optuna.create_study(
+            storage=f"sqlite:///{(sweep / DATABASE).resolve()}",
+            study_name=name,
+            directions=[objective.direction for objective in objectives],
+            pruner=_pruner(settings),
+            load_if_exists=True,
+        )
+        self._reported: dict[int, int] = {}  # trial -> the last step that was reported of it
+
+    def ask(self) -> tuple[int, list[str]]:
+        """A trial's number, and the overrides that it tries."""
+        number = len(self._study.get_trials(deepcopy=False))
+        self._study.sampler = _sampler(self._settings, number)
+        trial = self._study.ask(self._distributions)
+        values = [f"{key}={self._space[key].written(value)}" for key, value in trial.params.items()]
+        return trial.number, values
+
+    def should_end(self, number: int, folder: Path) -> bool:
+        """Report what a running trial has recorded since; whether it is not worth going on."""
+        live = self._objectives[0].live
+        if live is None or len(self._objectives) > 1 or self._settings["pruner"] == "none":
+            return False
+        trial = self._trial(number)
+        known = self._reported.setdefault(
+            number, max(self._frozen(number).intermediate_values, default=-1)
+        )
+        for line in read_metrics(folder):
+            if live in line and line["step"] > known and math.isfinite(line[live]):
+                trial.report(line[live], line["step"])
+                self._reported[number] = known = line["step"]
+                if trial.should_prune():
+                    return True
+        return False
+
+    def tell(self, job: Job, folder: Path) -> None:
+        """What came of a trial; nothing changes if it was told before."""
+        assert job.trial is not None
+        if self._frozen(job.trial).state.is_finished():
+            return
+        states = self._optuna.trial.TrialState
+        values = self.values(folder) if job.status == "finished" else None
+        if values is not None:
+            self._study.tell(job.trial, values)
+        elif job.status == "pruned":
+            self._study.tell(job.trial, state=states.PRUNED)
+        else:
+            self._study.tell(job.trial, state=states.FAIL)
+
+    def values(self, folder: Path) -> list[float] | None:
+        """The objectives of a finished trial; None where one is missing or no number."""
+        summary = read_summary(folder)
+        found = [summary.get(objective.figure) for objective in self._objectives]
+        numbers = [float(value) for value in found if isinstance(value, int | float)]
+        is_whole = len(numbers) == len(found) and all(map(math.isfinite, numbers))
+        return numbers if is_whole else None
+
+    def forget_unknown(self, known: Sequence[int]) -> None:
+        """Trials that were asked for and never became a job are failed ones."""
+        for trial in self._study.get_trials(deepcopy=False):
+            if not trial.state.is_finished() and trial.number not in known:
+                self._study.tell(trial.number, state=self._optuna.trial.TrialState.FAIL)
+
+    def best(self) -> list[Any]:
+        """The best trial; of several objectives, those that no other is better than in all."""
+        done = [t for t in self._study.get_trials(deepcopy=False) if t.values is not None]
+        return list(self._study.best_trials) if done else []
+
+    def _frozen(self, number: int) -> Any:
+        return self._study.get_trials(deepcopy=False)[number]
+
+    def _trial(self, number: int) -> Any:
+        return self._optuna.trial.Trial(self._study, self._frozen(number)._trial_id)
+
+
+def _distribution(dimension: Dimension) -> Any:
+    from optuna import distributions
+
+    if dimension.choices:
+        return distributions.CategoricalDistribution(dimension.choices)
+    assert dimension.low is not None
+    assert dimension.high is not None
+    if dimension.step is None:
+        return distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.is_log)
+    return distributions.IntDistribution(
+        int(dimension.low), int(dimension.high), log=dimension.is_log, step=dimension.step
+    )
+
+
+def _sampler(settings: Mapping[str, Any], number: int) -> Any:
+    from optuna import samplers
+
+    seed, startup = settings["seed"] + number, settings["startup_trials"]
+    if settings["sampler"] == "random":
+        return samplers.RandomSampler(seed=seed)
+    if settings["sampler"] == "gp":
+        return samplers.GPSampler(seed=seed, n_startup_trials=startup)
+    if settings["sampler"] == "nsgaii":
+        return samplers.NSGAIISampler(seed=seed)
+    return samplers.TPESampler(seed=seed, n_startup_trials=startup)
+
+
+def _pruner(settings: Mapping[str, Any]) -> Any:
+    from optuna import pruners
+
+    if settings["pruner"] == "median":
+        return pruners.MedianPruner(n_startup_trials=settings["startup_trials"])
+    if settings["pruner"] == "halving":
+        return pruners.SuccessiveHalvingPruner()
+    return pruners.NopPruner()
