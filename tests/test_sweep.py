@@ -45,10 +45,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(folder: Path, *typed: str) -> "subprocess.Popen[str]":
+def start(
+    folder: Path, *typed: str, program=(TRAIN, "-m"), small=tuple(SMALL)
+) -> "subprocess.Popen[str]":
     """`python train.py -m` in a folder."""
     return subprocess.Popen(
-        [sys.executable, TRAIN, "-m", *SMALL, *typed],
+        [sys.executable, *program, *small, *typed],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

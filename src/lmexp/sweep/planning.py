@@ -14,7 +14,7 @@ from lmexp.recipe import Composition, composition
 from lmexp.run_folder import claim, claim_named
 from lmexp.sweep.manifest import MANIFEST, NAME_BYTES, Job, Manifest, Outline, recipe_hash
 from lmexp.sweep.study import Objective
-from lmexp.targets import allowed_packages
+from lmexp.targets import allowed_packages, build
 
 SWEEPS = Path("logs", "sweeps")
 
@@ -81,9 +81,12 @@ def _grid(overrides: Sequence[str], config_dir: str | None, allow_targets: Seque
     """The combinations, and the space where something is searched."""
     found = grid(overrides, config_dir, searches=True)
     first = [*found.combinations[0], *next(_corners(found.space))]
-    search = composition(first, config_dir, allow_targets).recipe["sweep"].get("search")
+    composed = composition(first, config_dir, allow_targets)
+    search = composed.recipe["sweep"].get("search")
     if search is None:
         return grid(overrides, config_dir)
+    _check(composed)
+    build(search, allow_targets)
     found = grid(overrides, config_dir, searches=True, space=search["space"])
     if not found.space:
         raise ValueError(

@@ -1,0 +1,295 @@
+"""Searches: what is searched and pruned, and that an interruption changes nothing of either."""
+
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from test_sweep import SMALL, TRAIN, folder, start  # noqa: F401
+
+from lmexp.forwarding import Forwarder
+from lmexp.grid import Dimension, grid
+from lmexp.sweep import launching, queue
+from lmexp.sweep.launching import _run_all
+from lmexp.sweep.manifest import Job, Manifest, Outline
+from lmexp.sweep.planning import plan, studies_of
+from lmexp.sweep.queue import Trials
+from lmexp.sweep.search import Search
+from lmexp.sweep.watch import STOP
+
+STEPS = 12  # of a trial
+OPTIMUM = 1e-3
+RATE = Dimension("optimizer.lr", 1e-6, 1.0, is_log=True)
+SETTINGS = {
+    "trials": 24,
+    "sampler": "random",
+    "pruner": "none",
+    "startup_trials": 5,
+    "objectives": None,
+    "directions": None,
+    "seed": 0,
+    "space": {},
+}
+
+
+def loss(rate: float, step: int) -> float:
+    """Falls to the square of the distance, in decades, from the optimum."""
+    return (math.log10(rate) - math.log10(OPTIMUM)) ** 2 + math.exp(-step / 2)
+
+
+class Killed(BaseException):
+    """SIGKILL to the sweep."""
+
+
+class Simulated:
+    """A launcher whose jobs take a step at every look, and go on where they were interrupted."""
+
+    def __init__(self, manifest: Manifest, looks: int = 10**9, parallel: int = 1) -> None:
+        self.manifest, self.looks, self.parallel = manifest, looks, parallel
+        self.jobs: list[Job] = []
+        self.steps = 0
+
+    @property
+    def has_room(self) -> bool:
+        return len(self.jobs) < self.parallel
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self.jobs)
+
+    def start(self, task) -> Job:
+        task.job.status = "running"
+        self.jobs.append(task.job)
+        return task.job
+
+    def ended(self) -> list[Job]:
+        self.looks -= 1
+        if self.looks < 0:
+            raise Killed
+        done = [job for job in self.jobs if self._has_ended(job)]
+        self.jobs = [job for job in self.jobs if job not in done]
+        return done
+
+    def _has_ended(self, job: Job) -> bool:
+        own = self.manifest.folder / job.folder
+        rate = float(job.overrides[-1].partition("=")[2])
+        record = own / "metrics.jsonl"
+        step = len(record.read_text().splitlines()) + 1 if record.exists() else 1
+        if (own / STOP).exists():
+            job.status = (own / STOP).read_text().strip()
+            return True
+        self.steps += 1
+        with record.open("a") as file:
+            file.write(json.dumps({"step": step, "val/loss": loss(rate, step)}) + "\n")
+        if step == STEPS:
+            (own / "summary.json").write_text(json.dumps({"best/loss": loss(rate, step)}))
+            job.status = "finished"
+        return step == STEPS
+
+
+@pytest.fixture
+def search(tmp_path, monkeypatch):
+    """Runs a search over simulated jobs; gives its launcher and the jobs."""
+    monkeypatch.setattr(launching, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(queue, "frozen_recipe", lambda *_: {"seed": 1})
+
+    def run(name: str, *, kills=(), studies=("study",), parallel=1, **settings):
+        place = tmp_path / name
+        place.mkdir()
+        objectives = [["best/loss", "val/loss", "minimize"]]
+        outlines = [Outline(own, [], [], objectives, [list(RATE)]) for own in studies]
+        own = {"search": {**SETTINGS, **settings}, "parallel": 1, "launcher": "local"}
+        own |= {"minutes": None, "silent_minutes": None}
+        Manifest(place, [], own, "", studies=outlines).write()
+        for looks in (*kills, 10**9):
+            manifest = Manifest.read(place)
+            for job in manifest.jobs:
+                job.status = "waiting" if job.status == "running" else job.status
+            launcher = Simulated(manifest, looks, parallel)
+            try:
+                _run_all(manifest, Trials(manifest), launcher, Forwarder())
+            except Killed:
+                continue
+            return launcher, manifest
+        raise AssertionError("killed to the end")
+
+    return run
+
+
+def best(manifest: Manifest) -> float:
+    summaries = [manifest.folder / job.folder / "summary.json" for job in manifest.jobs]
+    return min(json.loads(file.read_text())["best/loss"] for file in summaries if file.exists())
+
+
+@pytest.mark.parametrize("pruner", ["median", "halving"])
+def test_pruning_saves_two_steps_in_five_at_an_equal_best_value(pruner, search):
+    whole, every = search("whole")
+    pruned, some = search("pruned", pruner=pruner)
+
+    assert whole.steps == 24 * STEPS
+    assert pruned.steps <= 0.6 * whole.steps
+    assert best(some) == best(every)
+    assert best(every) < 0.1  # two dozen draws over six decades come close to the optimum
+    assert {job.status for job in some.jobs} == {"finished", "pruned"}
+
+
+def test_a_model_of_the_space_comes_closer_than_draws(search):
+    _, drawn = search("drawn")
+    _, modelled = search("modelled", sampler="tpe")
+
+    assert best(modelled) < best(drawn)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_an_interrupted_study_goes_on_with_no_trial_lost(sampler, search):
+    _, whole = search("whole", sampler=sampler, pruner="median", trials=12)
+    _, killed = search(
+        "killed", sampler=sampler, pruner="median", trials=12, kills=(7, 23, 1, 0, 40)
+    )
+
+    assert [job.overrides for job in killed.jobs] == [job.overrides for job in whole.jobs]
+    assert [job.status for job in killed.jobs] == [job.status for job in whole.jobs]
+    assert [job.trial for job in killed.jobs] == list(range(12))
+    for one, other in zip(whole.jobs, killed.jobs, strict=True):
+        records = [
+            (manifest.folder / job.folder / "metrics.jsonl").read_text()
+            for manifest, job in ((whole, one), (killed, other))
+        ]
+        assert records[0] == records[1]
+
+
+def test_a_trial_that_was_asked_for_and_never_became_a_job_is_replaced(search, tmp_path):
+    class Gone(BaseException):
+        pass
+
+    _, manifest = search("first", trials=3)
+    trials = Trials(Manifest.read(manifest.folder))
+    trials.studies["study"].ask()
+
+    manifest.settings["search"]["trials"] = 5
+    manifest.write()
+    again = Manifest.read(manifest.folder)
+    _run_all(again, Trials(again), Simulated(again), Forwarder())
+
+    assert [job.trial for job in again.jobs] == [0, 1, 2, 4, 5]
+    assert all(job.status == "finished" for job in again.jobs)
+
+
+def test_studies_take_turns(search):
+    _, manifest = search("two", studies=("model=gru", "model=lstm"), trials=2)
+
+    assert [(job.study, job.trial) for job in manifest.jobs] == [
+        ("model=gru", 0),
+        ("model=lstm", 0),
+        ("model=gru", 1),
+        ("model=lstm", 1),
+    ]
+    assert manifest.jobs[1].overrides[0] == "model=lstm"
+
+
+def test_a_trial_that_cannot_be_composed_is_a_failed_one(search, monkeypatch):
+    def refuse(*_):
+        raise ValueError("conf/model/gru.yaml: model.d_model=0 is not at least 1")
+
+    monkeypatch.setattr(queue, "frozen_recipe", refuse)
+
+    _, manifest = search("refused", trials=2)
+
+    assert [(job.status, job.cause) for job in manifest.jobs] == [("failed", "error")] * 2
+    assert "model.d_model=0" in str(manifest.jobs[0].error)
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("a=interval(1e-4,1e-2)", Dimension("a", 1e-4, 1e-2)),
+        ("a=tag(log,interval(1e-4,1e-2))", Dimension("a", 1e-4, 1e-2, is_log=True)),
+        ("a=tag(log,int(interval(4,64)))", Dimension("a", 4, 64, 1, is_log=True)),
+        ("a=range(1,10,4)", Dimension("a", 1, 9, 4)),
+        ("a=range(9,0,-4)", Dimension("a", 1, 9, 4)),
+        ("a=choice(x,'y z')", Dimension("a", choices=("x", "y\\ z"))),
+        ("a=range(0.25,0.9,0.25)", Dimension("a", choices=("0.25", "0.5", "0.75"))),
+    ],
+)
+def test_ranges_and_choices_are_dimensions_of_a_search(typed, expected):
+    found = grid([typed, "seed=1,2", "b=3"], searches=True)
+
+    assert found.space == [expected]
+    assert found.combinations == [["seed=1", "b=3"], ["seed=2", "b=3"]]
+
+
+def test_what_is_typed_replaces_a_dimension_of_the_file():
+    written = {"a": "interval(0,1)", "b": "choice(x,y)", "c": "range(3)"}
+
+    found = grid(["a=interval(2,3)", "b=x"], searches=True, space=written)
+
+    assert [dimension.key for dimension in found.space] == ["a", "c"]
+    assert found.space[0].low == 2
+
+
+def test_a_plan_of_a_search_has_its_studies_objectives_and_space():
+    typed = ["sweep=lr", "model=gru,lstm", "data=sst2", "sweep.parallel=2"]
+
+    studies = studies_of(plan(typed, None, ()))
+
+    assert [study.name for study in studies] == ["model=gru", "model=lstm"]
+    assert studies[0].objectives == [["best/accuracy", "val/accuracy", "maximize"]]
+    assert [own[0] for own in studies[0].space] == ["optimizer.lr", "schedule.warmup_steps"]
+    assert "trainer.threads=1" in studies[1].overrides
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["optimizer.lr=interval(1,2)"], "add sweep=search to search in it"),
+        (["sweep=search"], "nothing is searched: write for example"),
+        (["sweep=search", "model.d_model=int(interval(-8,64))"], "model.d_model=-8"),
+        (["sweep=search", "model.num_layers=choice(1,two)"], "model.num_layers=two"),
+        (["sweep=search", "optimizer.rl=interval(1,2)"], "AdamW takes no 'rl'"),
+        (["sweep=lr", "sweep.search.trials=0"], "sweep.search.trials=0"),
+        (["sweep=lr", "sweep.search.sampler=tep"], "sweep.search.sampler=tep"),
+        (["sweep=lr", "sweep.search.space.seed='3'"], "seed: 3 is one value"),
+        (["sweep=lr", "sweep.search.objectives=[best/loss,parameters]"], "cannot weigh 2"),
+        (["sweep=lr", "sweep.search.directions=[minimize,minimize]"], "are 2, of 1"),
+    ],
+)
+def test_mistakes_in_a_search_are_refused_before_it_begins(typed, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        plan(typed, None, ())
+
+
+def test_objectives_and_their_directions_go_together():
+    fixed = {**SETTINGS, "objectives": ["best/loss", "parameters"]}
+
+    assert Search(**fixed).objectives == ["best/loss", "parameters"]
+    with pytest.raises(ValueError, match="name one, or leave it null"):
+        Search(**{**SETTINGS, "objectives": []})
+
+
+def test_a_search_runs_from_frozen_files_and_is_resumed(folder):  # noqa: F811
+    own = folder / "my_conf" / "model"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("defaults: [gru]\nd_model: 4\n")
+    typed = [word for word in SMALL if not word.startswith("model")]
+    typed += ["model=mine", "--config-dir", "my_conf", "data.files=text.txt", "sweep=search"]
+    typed += ["sweep.search.trials=1", "optimizer.lr=tag(log,interval(1e-3,1e-1))"]
+
+    process = start(folder, *typed, small=())
+    out, err = process.communicate()
+
+    assert process.returncode == 0, err
+    (sweep,) = folder.glob("logs/sweeps/optimizer.lr/*")
+    found = Manifest.read(sweep)
+    assert [job.status for job in found.jobs] == ["finished"]
+    assert "best of study: best/loss=" in out
+    assert (sweep / "studies.db").is_file()
+    assert (sweep / "code" / "config" / "model" / "mine.yaml").is_file()
+    assert Path(TRAIN).is_file()
+    shutil.rmtree(folder / "my_conf")  # nothing of it is read again
+    found.settings["search"]["trials"] = 2
+    found.write()
+    again = start(folder, "resume", str(sweep), program=("-m", "lmexp", "sweep"), small=())
+    assert again.communicate()[1] == ""
+    assert len(Manifest.read(sweep).jobs) == 2
