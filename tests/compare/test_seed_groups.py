@@ -66,7 +66,7 @@ def test_where_no_seed_changes_a_thing_there_is_no_spread_to_judge_by():
 
 
 @pytest.mark.parametrize(
-    ("freedom", "published"),  # Hedges 1981, table 1
+    ("freedom", "published"),  # Hedges 1981, its table of c(m)
     [(2, 0.5642), (3, 0.7236), (4, 0.7979), (5, 0.8408), (10, 0.9228), (30, 0.9748), (50, 0.9849)],
 )
 def test_the_small_sample_factor_is_the_published_one(freedom, published):

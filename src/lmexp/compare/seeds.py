@@ -69,7 +69,7 @@ def difference(
     6.1% at 3 seeds (Welch's 4.3%), at 4 times 8.4% (5.6%). All from 2 million simulated pairs.
 
     g is the difference in pooled standard deviations times J = Γ(m / 2) / (√(m / 2) Γ((m - 1) / 2))
-    with m = n₁ + n₂ - 2, without which few seeds overstate it (Hedges 1981, equation 6e).
+    with m = n₁ + n₂ - 2, without which few seeds overstate it (Hedges 1981).
 
     Args:
         baseline: one figure of every seed.
