@@ -72,6 +72,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "text_scores": set(),
     "label_scores": set(),
     "answer_scores": set(),
+    "compare": {"compare"},
     "execution": set(),
     "execution_child": set(),
     "decoding": {"decoding", "networks", "tokenizers"},
