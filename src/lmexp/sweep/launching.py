@@ -1,5 +1,6 @@
 """Commands `train -m` and `sweep resume`: the jobs of a sweep, run to their ends."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from lmexp.forwarding import Forwarder
 from lmexp.run_folder import held, is_held, write_recipe
 from lmexp.sweep.code import CODE, freeze_code
 from lmexp.sweep.launchers import Launcher, launcher_of
-from lmexp.sweep.manifest import DONE, Job, Manifest, write_job
+from lmexp.sweep.manifest import DONE, Job, Manifest, read_job, write_job
 from lmexp.sweep.planning import Plan, claim_folder, jobs_of, plan, studies_of, take_over
 from lmexp.sweep.queue import Listed, Queue, Trials
 from lmexp.sweep.table import print_best, print_table
@@ -78,12 +79,18 @@ def resume(folder: Path) -> int:
 
 
 def _wait_for_orphans(manifest: Manifest) -> None:
-    """Jobs end with their sweep, but not before they have saved."""
-    deadline = time.monotonic() + RELEASE_SECONDS
-    for job in manifest.jobs:
+    """Jobs of this machine end with their sweep, once they have saved; a cluster's run on."""
+    is_local = manifest.settings["launcher"] == "local"
+    deadline = time.monotonic() + (RELEASE_SECONDS if is_local else math.inf)
+    for place, job in enumerate(manifest.jobs):
         folder = manifest.folder / job.folder
-        while job.status == "running" and is_held(folder) and time.monotonic() < deadline:
+        if job.status != "running" or not is_held(folder):
+            continue
+        say(f"{folder} still runs: waiting for its end")
+        while is_held(folder) and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
+        time.sleep(0.0 if is_local else RELEASE_SECONDS / 60)  # for whoever notes how it ended
+        manifest.jobs[place] = read_job(folder, job)
 
 
 def _run(manifest: Manifest) -> int:

@@ -16,7 +16,7 @@ from lmexp.launch_ranks import SWEEP_PARENT
 from lmexp.record_files import METRICS
 from lmexp.run_folder import RECIPE
 from lmexp.sweep import causes, code
-from lmexp.sweep.manifest import Job, now, write_job
+from lmexp.sweep.manifest import DONE, Job, now, read_job, write_job
 from lmexp.targets import as_flags
 
 STDERR, STDOUT = "stderr.txt", "stdout.txt"
@@ -176,7 +176,13 @@ def _cpu_seconds(session: int) -> float:
 
 
 def run_task(task: Task) -> Job:
-    """The job once it has ended; for launchers that run it elsewhere."""
+    """The job once it has ended; for launchers that run it elsewhere.
+
+    A queue may hold it twice, when its sweep was killed and resumed: it is run once.
+    """
+    known = read_job(Path(task.sweep) / task.job.folder, task.job)
+    if known.status in DONE:
+        return known
     watch = Watch(task)
     while (job := watch.look()) is None:
         time.sleep(LOOK_SECONDS / 5)

@@ -1,0 +1,127 @@
+"""Sweeps on a cluster: what is handed over, what comes back, and what a signal does."""
+
+import importlib.util
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from test_sweep import folder, start  # noqa: F401
+
+from lmexp.forwarding import Forwarder
+from lmexp.sweep import watch
+from lmexp.sweep.manifest import Job, Manifest, write_job
+from lmexp.sweep.remote import Remote
+from lmexp.sweep.submitit_launcher import Submitit
+from lmexp.sweep.watch import STOP, Task, run_task
+
+
+class Cluster:
+    """One that does nothing by itself."""
+
+    def __init__(self) -> None:
+        self.handed: list[Task] = []
+        self.done: set[int] = set()
+        self.cancelled: list[int] = []
+
+    def submit(self, task: Task) -> int:
+        self.handed.append(task)
+        return len(self.handed) - 1
+
+    def is_done(self, handle: int) -> bool:
+        return handle in self.done
+
+    def why(self, handle: int) -> str:
+        return f"Slurm: NODE_FAIL of {handle}"
+
+    def cancel(self, handle: int) -> None:
+        self.cancelled.append(handle)
+        self.done.add(handle)
+
+    def close(self) -> None:
+        """Nothing is to be done."""
+
+
+@pytest.fixture
+def remote(tmp_path):
+    """A launcher over a cluster that has been given two jobs."""
+    jobs = [Job(str(number), []) for number in range(2)]
+    for job in jobs:
+        (tmp_path / job.folder).mkdir()
+    manifest = Manifest(tmp_path, jobs, {"parallel": 2}, "")
+    cluster, signals = Cluster(), Forwarder()
+    launcher = Remote(manifest, signals, cluster)
+    for job in jobs:
+        launcher.start(Task(job, str(tmp_path), str(tmp_path), None, None, False, {}))
+    return launcher, cluster, signals
+
+
+def test_what_a_job_noted_itself_is_what_comes_back(remote, tmp_path):
+    launcher, cluster, _ = remote
+    assert not launcher.has_room
+    assert launcher.ended() == []
+    write_job(Job("0", [], status="finished", seconds=3.0), tmp_path / "0")
+    cluster.done.add(0)
+
+    (job,) = launcher.ended()
+
+    assert (job.status, job.seconds) == ("finished", 3.0)
+    assert launcher.has_room
+    assert launcher.is_busy
+
+
+def test_a_job_that_died_with_its_machine_is_a_killed_one(remote, tmp_path):
+    launcher, cluster, _ = remote
+    write_job(Job("1", [], status="running"), tmp_path / "1")
+    cluster.done.add(1)
+
+    (job,) = launcher.ended()
+
+    assert (job.status, job.cause, job.error) == ("failed", "killed", "Slurm: NODE_FAIL of 1")
+
+
+def test_a_signal_stops_jobs_under_way_and_takes_back_those_in_the_queue(remote, tmp_path):
+    launcher, cluster, signals = remote
+    write_job(Job("0", [], status="running"), tmp_path / "0")
+    signals.received = 2
+
+    assert [job.folder for job in launcher.ended()] == ["1"]
+    assert cluster.cancelled == [1]
+    assert (tmp_path / "0" / STOP).read_text() == "stopped\n"
+    cluster.done.add(0)
+    (job,) = launcher.ended()
+    assert job.status == "stopped"
+
+
+def test_a_job_that_a_queue_holds_twice_is_run_once(tmp_path, monkeypatch):
+    (tmp_path / "0").mkdir()
+    write_job(Job("0", [], status="finished"), tmp_path / "0")
+    monkeypatch.setattr(watch, "Watch", None)  # nothing is started
+
+    task = Task(Job("0", []), str(tmp_path), str(tmp_path), None, None, False, {})
+
+    assert run_task(task).status == "finished"
+
+
+def test_an_unknown_option_of_submitit_is_refused(tmp_path):
+    settings = {"minutes": None, "options": {"slurm_partion": "gpu"}}
+
+    with pytest.raises(ValueError, match=r"sweep\.options=.*slurm_partion.*submitit"):
+        Submitit(Manifest(tmp_path, [], settings, ""))
+
+
+@pytest.mark.parametrize("launcher", ["submitit", pytest.param("ray", marks=pytest.mark.slow)])
+def test_jobs_run_side_by_side_on_a_cluster_of_this_machine(launcher, folder):  # noqa: F811
+    if importlib.util.find_spec(launcher) is None:
+        pytest.skip(f"{launcher} is not installed")
+    typed = [f"sweep.launcher={launcher}", "sweep.parallel=2", "data.files=text.txt", "seed=1,2"]
+
+    process = start(folder, *typed)
+    _, err = process.communicate()
+
+    assert process.returncode == 0, err
+    (sweep,) = folder.glob("logs/sweeps/seed/*")
+    found = Manifest.read(Path(sweep))
+    assert [job.status for job in found.jobs] == ["finished"] * 2
+    assert all(job.host for job in found.jobs)
+    began = [datetime.fromisoformat(str(job.started)).timestamp() for job in found.jobs]
+    assert abs(began[0] - began[1]) < min(float(job.seconds or 0) for job in found.jobs)
