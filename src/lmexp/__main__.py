@@ -27,7 +27,7 @@ COMMANDS = {
     "match": ("match", "which of many texts fit a text best"),
     "attend": ("attend", "maps of where a trained model looks, as PNG"),
     "chat": ("chat", "talk with a model trained on dialogues"),
-    "sweep": ("sweep.command", "how a sweep stands, and how it goes on"),
+    "sweep": ("sweep.command", "how a sweep stands and goes on; sweeps of W&B"),
     "show": ("show", "curves, samples and counts of a run"),
 }
 

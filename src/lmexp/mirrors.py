@@ -169,7 +169,7 @@ class WandB:
 
         self._path = folder / "wandb.json"
         known = json.loads(self._path.read_text()) if self._path.exists() else {}
-        self._id: str = known.get("id", uuid4().hex[:8])
+        self._id: str = known.get("id") or _id_of_agent() or uuid4().hex[:8]
         self._samples: list[tuple[int, str]] = []
         # Tables wait for their upload there; W&B's default is outside the run, in the home folder.
         os.environ.setdefault("WANDB_DATA_DIR", str((folder / "wandb").absolute()))
@@ -280,6 +280,11 @@ def _mode() -> Mode:
     if not has_account:
         _say(f"no account found (WANDB_API_KEY, or {host} in ~/.netrc; `wandb login` makes one)")
     return "online" if has_account else "offline"
+
+
+def _id_of_agent() -> str | None:
+    """The id that the agent of a W&B sweep has given to this run."""
+    return os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
 
 
 def _say(what: str) -> None:

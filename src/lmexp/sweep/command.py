@@ -1,24 +1,42 @@
-"""Command `sweep`: how a sweep stands, and how it goes on."""
+"""Command `sweep`: how a sweep stands, how it goes on, and one that Weights & Biases runs."""
 
 import argparse
 from pathlib import Path
 
+from lmexp.output_files import check_output
 from lmexp.run_folder import is_held
 from lmexp.sweep.launching import resume
 from lmexp.sweep.manifest import MANIFEST, Manifest
-from lmexp.sweep.planning import SWEEPS
+from lmexp.sweep.planning import SWEEPS, plan
 from lmexp.sweep.table import print_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `sweep`."""
-    parser.add_argument("action", choices=("status", "resume"))
-    parser.add_argument("sweep", help="its name, or a folder: logs/sweeps/<name>, or one below it")
+    add = parser.add_argument
+    add("action", choices=("status", "resume", "wandb"))
+    add(
+        "words",
+        nargs="+",
+        metavar="SWEEP | OVERRIDES",
+        help="a sweep's name or folder; for wandb what `train -m` would sweep or search",
+    )
+    add("--config-dir", "-cd", help="a folder with configuration files of your own")
+    add("--allow-targets", action="append", default=[], metavar="PACKAGE")
+    agent = parser.add_argument_group("wandb").add_argument
+    agent("--file", type=Path, default=Path("sweep.yaml"), help="default: sweep.yaml")
+    agent("--project", default="lmexp", help="default: lmexp")
+    agent("--entity", help="user or team; the account's default")
+    agent("--count", type=int, help="runs of the agent; without, until the sweep ends")
 
 
 def main(args: argparse.Namespace) -> int:
     """Runs `sweep`; returns the exit status."""
-    folder = newest_sweep(args.sweep)
+    if args.action == "wandb":
+        return _wandb(args)
+    if len(args.words) > 1:
+        raise ValueError(f"sweep {args.action} takes one sweep, not {' '.join(args.words)}")
+    folder = newest_sweep(args.words[0])
     if args.action == "resume":
         return resume(folder)
     manifest = Manifest.read(folder)
@@ -28,6 +46,17 @@ def main(args: argparse.Namespace) -> int:
                 job.status = "interrupted"
     print_table(manifest)
     return 0
+
+
+def _wandb(args: argparse.Namespace) -> int:
+    from lmexp.sweep.wandb_sweep import configuration, run
+
+    if args.count is not None and args.count < 1:
+        raise ValueError(f"--count {args.count}: at least 1")
+    check_output("--file", args.file, suffix=".yaml")
+    planned = plan(args.words, args.config_dir, args.allow_targets)
+    content = configuration(planned, args.words, args.config_dir)
+    return run(content, args.file, args.project, args.entity, args.count)
 
 
 def newest_sweep(named: str) -> Path:

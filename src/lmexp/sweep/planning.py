@@ -184,7 +184,7 @@ def studies_of(planned: Plan) -> list[Outline]:
             name=" ".join(swept) or "study",
             overrides=[*typed, *_threads(composed)],
             allow_targets=list(composed.allow_targets),
-            objectives=[list(objective) for objective in _objectives(composed)],
+            objectives=[list(objective) for objective in objectives_of(composed)],
             space=[list(dimension) for dimension in planned.space],
         )
         for swept, composed, typed in planned.combinations
@@ -196,9 +196,9 @@ def _threads(composed: Composition) -> list[str]:
     return [] if threads is None else [f"trainer.threads={threads}"]
 
 
-def _objectives(composed: Composition) -> list[Objective]:
+def objectives_of(composed: Composition) -> list[Objective]:
     """What is made small or large; the task's own figure is the one that can be watched."""
-    search = composed.recipe["sweep"]["search"]
+    search = composed.recipe["sweep"]["search"] or {"objectives": None, "directions": None}
     packages = allowed_packages(composed.allow_targets)
     constants = signatures.find(composed.recipe["task"]["_target_"], packages).constants
     monitor = str(constants["monitor"])

@@ -1,5 +1,6 @@
 """Jobs of a sweep on a cluster of Ray; without one on a cluster of this machine alone."""
 
+import logging
 from typing import Any
 
 from lmexp.sweep.manifest import Manifest
@@ -29,7 +30,7 @@ class Ray:
             raise ValueError(f"sweep.options={options}: ray: {error}") from None
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
-            ray.init(logging_level="warning", include_dashboard=False)
+            ray.init(logging_level=logging.WARNING, include_dashboard=False)
 
     def submit(self, task: Task) -> Any:
         """Hand a job over."""
