@@ -6,17 +6,21 @@ A mirror sees what feed.py reads back from the record, in a thread of its own (s
 import csv
 import json
 import os
-import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import Any, Literal, TextIO, get_args
-from urllib.parse import urlparse
+from typing import Any, Literal, TextIO
 from uuid import uuid4
 
-Mode = Literal["online", "offline", "disabled"]
+from lmexp.wandb_sessions import (
+    Mode,
+    account_mode,
+    flat,
+    forget_killed_session,
+    id_of_agent,
+    say_of_wandb,
+)
+
 TABLE_SAMPLES = 50  # newest samples in W&B's table, which is sent whole each time
 
 
@@ -169,24 +173,24 @@ class WandB:
 
         self._path = folder / "wandb.json"
         known = json.loads(self._path.read_text()) if self._path.exists() else {}
-        self._id: str = known.get("id") or _id_of_agent() or uuid4().hex[:8]
+        self._id: str = known.get("id") or id_of_agent() or uuid4().hex[:8]
         self._samples: list[tuple[int, str]] = []
         # Tables wait for their upload there; W&B's default is outside the run, in the home folder.
         os.environ.setdefault("WANDB_DATA_DIR", str((folder / "wandb").absolute()))
-        last_step = _forget_killed_session(folder / "wandb", known)
-        mode = _mode() if self._mode == "auto" else self._mode
+        last_step = forget_killed_session(folder / "wandb", known)
+        mode = account_mode() if self._mode == "auto" else self._mode
         try:
             self._run = self._init(folder, recipe, mode)
         except wandb.errors.Error as error:
             if mode != "online":
                 raise
-            _say(f"cannot go online ({str(error).splitlines()[0]})")
+            say_of_wandb(f"cannot go online ({str(error).splitlines()[0]})")
             mode = "offline"
             self._run = self._init(folder, recipe, mode)
         if mode == "offline":
-            _say(f"writing offline; to upload: wandb sync {folder / 'wandb'}/offline-run-*")
+            say_of_wandb(f"writing offline; to upload: wandb sync {folder / 'wandb'}/offline-run-*")
         elif mode == "online":
-            _say(f"online at {self._run.url}")
+            say_of_wandb(f"online at {self._run.url}")
             last_step = int(self._run.step) - 1 if self._run.resumed else -1
         self._state = {"id": self._id, "last_step": last_step}
         self._state |= {"session": Path(self._run.dir).parent.name, "session_after": last_step}
@@ -216,7 +220,7 @@ class WandB:
             resume="allow",
             dir=str(folder),
             mode=mode,
-            config=_flat(recipe),
+            config=flat(recipe),
             reinit="create_new",  # a second run in this process does not share the first one's
             settings=settings,
         )
@@ -251,52 +255,3 @@ class WandB:
         self._run.finish(exit_code=0 if status == "finished" else 1)
         del self._state["session"]
         self._keep_state()
-
-
-def _forget_killed_session(folder: Path, known: Mapping[str, Any]) -> int:
-    """Removes the offline folder of a session that never finished; the last step kept, or -1."""
-    session = folder / known.get("session", "")
-    is_uploaded = any(session.glob("*.synced"))  # W&B's mark: the server has it
-    if not session.name.startswith("offline-run-") or is_uploaded:
-        return int(known.get("last_step", -1))
-    shutil.rmtree(session, ignore_errors=True)
-    return int(known["session_after"])
-
-
-def _mode() -> Mode:
-    """WANDB_MODE if it is set, else online with an account and offline without one."""
-    chosen = os.environ.get("WANDB_MODE")
-    modes: tuple[Mode, ...] = get_args(Mode)
-    for mode in modes:
-        if mode == chosen:
-            return mode
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return "online"
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        has_account = netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, NetrcParseError):  # no such file, or not readable: no account
-        has_account = False
-    if not has_account:
-        _say(f"no account found (WANDB_API_KEY, or {host} in ~/.netrc; `wandb login` makes one)")
-    return "online" if has_account else "offline"
-
-
-def _id_of_agent() -> str | None:
-    """The id that the agent of a W&B sweep has given to this run."""
-    return os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
-
-
-def _say(what: str) -> None:
-    print(f"W&B: {what}", file=sys.stderr, flush=True)
-
-
-def _flat(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, keys joined by dots: what W&B can filter and group by."""
-    flat: dict[str, Any] = {}
-    for key, value in recipe.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
