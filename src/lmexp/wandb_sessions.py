@@ -37,10 +37,8 @@ def account_mode() -> Mode:
     except (OSError, NetrcParseError):  # no such file, or not readable: no account
         has_account = False
     if not has_account:
-        say_of_wandb(
         login = f"WANDB_API_KEY, or {host} in ~/.netrc; `wandb login` makes one"
         say_of_wandb(f"no account found ({login})")
-        )
     return "online" if has_account else "offline"
 
 
