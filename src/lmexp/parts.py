@@ -10,6 +10,7 @@ import torch
 
 from lmexp import checkpoint as checkpoints
 from lmexp import tokenizers
+from lmexp.budget import keep
 from lmexp.build import build_data, build_task
 from lmexp.environment import usable_cores
 from lmexp.errors import say
@@ -18,7 +19,7 @@ from lmexp.ranks import Ranks, is_among_ranks, local_world_size
 from lmexp.recompute import recompute_blocks
 from lmexp.record_files import read_summary
 from lmexp.report import duration
-from lmexp.run_folder import RECIPE
+from lmexp.run_folder import RECIPE, write_recipe
 from lmexp.sharding import WAYS_IN, blocks
 from lmexp.starting import Start, data_of, put_in, start_of
 from lmexp.tasks.guard import Guard
@@ -96,21 +97,17 @@ def assemble(
         announce("trainer.strategy=fsdp on one device: nothing is shared, checkpoints are files")
     (folder / "checkpoints").mkdir(exist_ok=True)
     path = checkpoints.newest_good(folder, warn=announce)
-    saved = checkpoints.read(path) if path is not None else None
-    if saved is None and read_summary(folder).get("status") == "finished":
-        raise ValueError(
-            f"{folder} is finished and has lost its checkpoints: bring one back into checkpoints/, "
-            "or begin another run without resume="
-        )
-    if saved is not None:
-        _check_same_run(saved, recipe, path)
+    saved = _read(path, folder, recipe)
     start = start_of(recipe, allow_targets) if saved is None else None
     data = _prepared(recipe, saved, start, allow_targets, announce, ranks)
     data.pin_memory = hardware.accelerator == "cuda"
     if ranks.is_first:
         tokenizers.save(data.tokenizer, folder / "tokenizer.json")
     done = saved["training"]["steps_done"] if saved is not None else 0
-    total_steps = settings.total_steps(data.steps_per_epoch)
+    steps = settings.total_steps(data.steps_per_epoch)
+    recipe, total_steps = keep(recipe, data, steps, allow_targets)
+    if ranks.is_first:
+        write_recipe(recipe, folder)  # with the widths that a budget gave
     task = build_task(recipe, data.vocab, total_steps, allow_targets)
     task.network.reads_per_label = getattr(data, "reads_per_label", task.reads_per_label)
     if start is not None:
@@ -127,6 +124,20 @@ def assemble(
     task.steps_done = done
     due = bool(saved is not None and saved["validation_is_due"])
     return Parts(recipe, folder, settings, hardware, data, task, total_steps, path, due, ranks)
+
+
+def _read(path: Path | None, folder: Path, recipe: Recipe) -> dict[str, Any] | None:
+    """The checkpoint to go on from, if there is one."""
+    if path is not None:
+        saved = checkpoints.read(path)
+        _check_same_run(saved, recipe, path)
+        return saved
+    if read_summary(folder).get("status") == "finished":
+        raise ValueError(
+            f"{folder} is finished and has lost its checkpoints: bring one back into checkpoints/, "
+            "or begin another run without resume="
+        )
+    return None
 
 
 def _check_same_run(saved: Mapping[str, Any], recipe: Recipe, path: Path | None) -> None:

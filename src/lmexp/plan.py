@@ -52,6 +52,7 @@ def main(args: argparse.Namespace) -> int:
 def _print_plan(recipe: Recipe, allow_targets: Sequence[str], *, reads_data: bool) -> None:
     import torch
 
+    from lmexp.budget import keep
     from lmexp.build import build_task
     from lmexp.hardware import choose
     from lmexp.report import print_start
@@ -71,9 +72,11 @@ def _print_plan(recipe: Recipe, allow_targets: Sequence[str], *, reads_data: boo
     if not getattr(vocab, "labels", True):
         named = recipe["task"].get("class_weights") or ("O",)  # others: after reading the text
         vocab = vocab._replace(labels=tuple(map(str, named)))
+    total = settings.total_steps(data.steps_per_epoch) if reads_data else settings.max_steps
+    if reads_data:
+        recipe, total = keep(recipe, data, total, tuple(allow_targets))
     with torch.device("meta"):
         network = build_task(recipe, vocab, None, allow_targets).network
-    total = settings.total_steps(data.steps_per_epoch) if reads_data else settings.max_steps
     facts = {"run": recipe["name"], **_network_facts(recipe, network, data, reads_data)}
     if reads_data:
         facts |= _data_facts(data, total)

@@ -53,6 +53,8 @@ def resumed(composition: Composition) -> Resumed:
             f"after others thrown away: write resume={folder}"
         )
     stored = read_recipe(folder / RECIPE)
+    for name, section in composition.recipe.items():
+        stored.setdefault(name, section)  # one that an older lmexp did not know
     recipe, refused = copy.deepcopy(stored), []
     for typed, line in composition.typed.items():
         if typed.split(".")[0] in IGNORED:

@@ -75,6 +75,7 @@ SECTIONS = {
     "schedule": Section(
         "a schedule, with factor()", _has("factor"), frozenset({"total_steps"})
     ),
+    "budget": Section("lmexp.budget.Budget", _is_at("lmexp.budget.Budget")),
     "tuning": Section("lmexp.tuning.Tuning", _is_at("lmexp.tuning.Tuning")),
     "trainer": Section("lmexp.trainer.TrainerSettings", _is_at("lmexp.trainer.TrainerSettings")),
     "logger": Section(

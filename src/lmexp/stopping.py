@@ -104,7 +104,7 @@ class Stopper(Callback):
         patience: validations without an improvement that are allowed; None for no limit.
     """
 
-    def __init__(self, total_steps: int, max_seconds: int | None, patience: int | None) -> None:
+    def __init__(self, total_steps: int, max_seconds: float | None, patience: int | None) -> None:
         self.total_steps = total_steps
         self.max_seconds = max_seconds
         self.patience = patience
@@ -156,7 +156,7 @@ class Stopper(Callback):
         if step >= self.total_steps:
             self._stop(trainer, f"all {self.total_steps:,} steps are done")
         elif is_late:
-            self._stop(trainer, f"trainer.max_time is over after step {step:,}")
+            self._stop(trainer, f"its time is over after step {step:,}")
 
     def validated(self, value: float) -> bool:
         """Take note of a validation loss; whether it is the best so far."""

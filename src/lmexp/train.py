@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lmexp import checkpoint as checkpoints
+from lmexp.budget import asked_of
 from lmexp.callbacks import Recorder, Segments
 from lmexp.cpu import cure_allocator
 from lmexp.errors import one_line, say
@@ -22,7 +23,7 @@ from lmexp.report import NoProgress, Progress, print_end, print_start
 from lmexp.stopping import Ballot, Signals, Stopper, Terminated
 from lmexp.targets import build
 from lmexp.tasks.interface import Interrupted, NonFiniteError, Sample
-from lmexp.trainer import build_trainer, max_seconds
+from lmexp.trainer import build_trainer, time_limit
 
 
 def run(recipe: Recipe, folder: Path, *, allow_targets: Sequence[str] = ()) -> int:
@@ -186,6 +187,7 @@ def _cost(parts: Parts) -> dict[str, float]:
     return {
         "parameters": parameters,
         "flops_per_token": flops,
+        **asked_of(parts.recipe),
         "peak_flops": machines * peak_flops_of_all(parts.hardware) if is_recorded else 1.0,
     }
 
@@ -214,7 +216,7 @@ def _callbacks(
         scored=parts.data.store("val"),
         sample=lambda: _sample(parts),
     )
-    limit = max_seconds(settings.max_time) if settings.max_time is not None else None
+    limit = time_limit(settings.max_time, parts.recipe["budget"]["minutes"])
     stopper = Stopper(parts.total_steps, limit, settings.patience)
     parts.task.ballot = Ballot(signals, stopper.is_late, is_first=parts.ranks.is_first)
     keeper = Keeper(

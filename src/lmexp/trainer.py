@@ -96,6 +96,13 @@ class TrainerSettings:
         return self.max_epochs * steps_per_epoch
 
 
+def time_limit(max_time: str | None, minutes: float | None) -> float | None:
+    """Seconds that training may take: the smaller of two limits, where there are any."""
+    given = None if max_time is None else float(max_seconds(max_time))
+    limits = [own for own in (given, minutes and 60 * minutes) if own is not None]
+    return min(limits, default=None)
+
+
 def max_seconds(text: str) -> int:
     """Seconds in "HH:MM:SS" or "DD:HH:MM:SS".
 
