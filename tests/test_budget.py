@@ -48,7 +48,8 @@ def parameters(recipe, data) -> int:
 @pytest.mark.parametrize("wanted", [60_000, 1_000_000])
 @pytest.mark.parametrize("model", MODELS)
 def test_a_width_is_found_that_comes_nearest(model, wanted, text):
-    recipe, data = prepared(text, f"model={model}", f"budget.parameters={wanted}")
+    own = ["data.pairs=null"] if model == "bert_tiny" else []
+    recipe, data = prepared(text, f"model={model}", f"budget.parameters={wanted}", *own)
 
     sized, _ = keep(recipe, data, 6, ())
 
