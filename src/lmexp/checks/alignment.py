@@ -59,7 +59,7 @@ def _text(subject: "Subject") -> Wrong | None:
     scored = next(iter(subject.data.eval_dataloader(subject.data.corpus.splits[-1]))).batch
     for batch, is_training in [*((b, True) for b in _batches(subject)), (scored, False)]:
         ids, after, labels = batch.input_ids, batch.input_ids[:, 1:], batch.labels[:, :-1]
-        is_counted = labels != IGNORE
+        is_counted = (labels != IGNORE) & batch.attention_mask[:, 1:]  # the last reads no further
         wrong = is_counted & (labels != after)
         if wrong.any():
             return Wrong(
@@ -110,7 +110,8 @@ def _pairs(subject: "Subject") -> Wrong | None:
                 f"{_share(wrong, is_there)} of the labels are not what the decoder reads next.",
                 means + COLLATE,
             )
-        if (ends := _without_end(labels)) or (ends := _without_end(batch.source_ids, PAD_ID)):
+        own = labels.masked_fill(read == PAD_ID, IGNORE)  # what padding has is another check's
+        if ends := _without_end(own) + _without_end(batch.source_ids, PAD_ID):
             return Wrong(f"{ends} sources or targets do not end in <eos>.")
     return None
 

@@ -11,7 +11,7 @@ from lmexp.launch import add_overrides
 if TYPE_CHECKING:
     from lmexp.checks.suite import Result
 
-SECONDS = 20.0
+SECONDS = 25.0
 COLOURS = {"passed": "green", "failed": "bold red", "not applicable": "dim"}
 
 
@@ -104,4 +104,5 @@ def _write(path: Path, recipe: dict[str, Any], found: "Sequence[Result]") -> Non
         "failed": verdicts.count("failed"),
         "checks": [result.record() for result in found],
     }
-    write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, f"{text}\n")

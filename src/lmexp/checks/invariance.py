@@ -48,7 +48,7 @@ def causality(subject: "Subject") -> Outcome:
         return not_applicable("An encoder sees all tokens, those to come included.")
     if (reason := unable(subject)) is not None:
         return reason
-    batch, worst, where = subject.examples, 0.0, 0
+    batch, worst, where, own = subject.examples, 0.0, 0, 0.0
     ids = getattr(batch, field)
     width, generator = ids.shape[1], torch.Generator().manual_seed(0)
     places = sorted({1, width // 2, width - 1} - {0})
@@ -63,6 +63,14 @@ def causality(subject: "Subject") -> Outcome:
         leak = distance([before.values[:, :place]], [after.values[:, :place]])
         if leak > worst:
             worst, where = leak, place
+        columns = slice(place, place + 1)
+        own = max(own, distance([before.values[:, columns]], [after.values[:, columns]]))
+    if not own:
+        return failed(
+            "The output at a token is the same whatever the token.",
+            "The network shifts its inputs itself, or does not read them: labels are shifted "
+            "already, and what is predicted at a token comes after it.",
+        )
     if worst <= SAME_SHAPE:
         return passed(f"Changing the tokens from {_listed(places)} on changes nothing before them.")
     return failed(

@@ -97,11 +97,12 @@ def _trimmed(batch: Any) -> Any:
 
 
 def cropped(batch: Any, tokens: int) -> Any:
-    """Rows of a language model, cut after so many tokens; other batches as they are."""
-    if not isinstance(batch, TokenBatch):
+    """Rows of text that goes on, cut after so many tokens; other batches as they are."""
+    if not isinstance(batch, TokenBatch | SegmentBatch):
         return batch
-    parts: list[Any] = [None if part is None else part[:, :tokens] for part in batch]
-    return TokenBatch(*parts)
+    (axis,) = AXES[type(batch)]
+    fields = ((name, getattr(batch, name)) for name in axis.fields)
+    return batch._replace(**{name: part[:, :tokens] for name, part in fields if part is not None})
 
 
 def together(rows: Sequence[Any], wider: int = 0) -> Any:

@@ -22,10 +22,10 @@ from lmexp.targets import build
 Recipe = Mapping[str, Any]
 
 EXAMPLES = 8  # that have to be learnt by heart
-TOKENS = 24  # that an example should have, about: more only takes longer
+TOKENS = 16  # that an example should have, about: more only takes longer
 MOST_PADDING = 8  # columns
 READ_STEPS = 4  # of the training data, from which the examples are taken
-STEPS = 200  # in which they have to be learnt, at each rate
+STEPS = 400  # in which they have to be learnt, at each rate
 WARMUP_STEPS = 10
 MEASURE_EVERY = 10
 ENOUGH = 0.25  # of the loss of a uniform guess: guessing by frequency does not get there
@@ -38,6 +38,7 @@ class Learnt(NamedTuple):
     task: Any  # in evaluation mode
     first: float  # nats, of the drawn weights
     last: float
+    halfway: float  # after half of the steps
     goal: float  # where training ends
     steps: int
     rate: float
@@ -183,10 +184,10 @@ class Subject:
         groups = parameter_groups(task.network, task.layer_decay)
         optimizer = build(self.recipe["optimizer"], self.allow_targets, params=groups)
         trained = [p for p in task.network.parameters() if p.requires_grad]
-        first = last = self.mean_loss(task, batch)
+        losses = [first := self.mean_loss(task, batch)]
         goal = ENOUGH * min(first, uniform_loss(self, batch))
         step, ran_out = 0, False
-        while step < STEPS and not last < goal and not ran_out:
+        while step < STEPS and not losses[-1] < goal and not ran_out:
             for group in optimizer.param_groups:
                 warmth = min(1.0, (step + 1) / WARMUP_STEPS)
                 group["lr"] = rate * group.get("lr_factor", 1.0) * warmth
@@ -199,9 +200,11 @@ class Subject:
             step += 1
             ran_out = time.monotonic() > until
             if step % MEASURE_EVERY == 0 or step == STEPS or ran_out:
-                last = self.mean_loss(task, batch)
+                losses.append(self.mean_loss(task, batch))
         optimizer.zero_grad()
-        return Learnt(task.eval(), first, last, goal, step, rate, ran_out and last >= goal)
+        last, halfway = losses[-1], losses[len(losses) // 2]
+        is_short = ran_out and not last < goal
+        return Learnt(task.eval(), first, last, halfway, goal, step, rate, is_short)
 
 
 def _examples(steps: Sequence[TrainStep]) -> list[Any]:

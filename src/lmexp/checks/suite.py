@@ -1,5 +1,6 @@
 """All checks by name, in the order in which they are shown."""
 
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -54,7 +55,11 @@ class Result(NamedTuple):
 
     def record(self) -> dict[str, Any]:
         """As plain values."""
-        fields = self.outcome._asdict()
+        figures = {
+            name: value if not isinstance(value, float) or math.isfinite(value) else str(value)
+            for name, value in self.outcome.figures.items()
+        }
+        fields = self.outcome._replace(figures=figures)._asdict()
         return {"name": self.name, **fields, "seconds": round(self.seconds, 3)}
 
 
