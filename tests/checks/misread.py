@@ -68,7 +68,8 @@ class SentencesUnshifted(Changed, SentenceDataModule):
 
 class TagsShifted(Changed, TagDataModule):
     def changed(self, batch):
-        return batch._replace(labels=torch.roll(batch.labels, 1, dims=1))
+        labels = torch.roll(batch.labels, 1, dims=1)
+        return batch._replace(labels=labels.masked_fill(batch.firsts == 0, IGNORE))
 
 
 class LastSubword(Changed, TagDataModule):

@@ -14,7 +14,7 @@ WORDS = ("the", "a", "sees", "in", "went", "to", "and", "from", "with", "Rome", 
 def own_cache(monkeypatch, tmp_path):
     """Tokenizers that lie about their hash spoil nobody else's stores."""
     monkeypatch.setenv("LMEXP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("lmexp.checks.subject.STEPS", 100)
+    monkeypatch.setattr("lmexp.checks.subject.STEPS", 60)
 
 
 def write_text(file, seed=0, count=150):
@@ -49,6 +49,7 @@ def of_pairs(*more):
 )
 def test_labels_of_a_language_model_are_the_next_tokens(module, said, tmp_path):
     found = failing(of_text(tmp_path, f"data._target_=misread.{module}"), tmp_path)
+    found.pop("initial loss", None)  # tied weights copy: better than a guess, if not shifted
 
     assert found.keys() == {"label alignment"}, found
     assert said in found["label alignment"]
@@ -71,6 +72,7 @@ def test_labels_of_an_autoencoder_are_what_its_decoder_reads_next(tmp_path):
 
 def test_labels_of_pairs_are_what_the_decoder_reads_next(tmp_path):
     found = failing(of_pairs("data._target_=misread.PairsUnshifted"), tmp_path)
+    found.pop("initial loss", None)
 
     assert found.keys() == {"label alignment"}, found
 
@@ -82,10 +84,9 @@ def test_padding_is_not_predicted(tmp_path):
 
 
 def test_a_decoder_of_pairs_does_not_look_ahead(tmp_path):
-    found = failing(of_pairs("model._target_=misbuilt.AheadPairs"), tmp_path)
+    found = failing(of_pairs("model._target_=misbuilt.PeekingPairs"), tmp_path)
 
-    assert "causality" in found
-    assert found.keys() <= {"causality", "incremental decoding", "one network"}, found
+    assert found.keys() == {"causality", "incremental decoding"}, found  # steps cannot look ahead
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ OTHER = ("the", "a", "sees", "in", "went", "to", "and", "from", "with", "Rome", 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch):
     """Learning by heart takes 20 of them here."""
-    monkeypatch.setattr("lmexp.checks.subject.STEPS", 100)
+    monkeypatch.setattr("lmexp.checks.subject.STEPS", 60)
 
 
 @pytest.fixture
