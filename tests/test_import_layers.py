@@ -104,7 +104,7 @@ COMMANDS = {"train", "evaluate", "predict", "show", "plan", "launch", "sweep", "
 COMMANDS |= {"translate", "chat", "average", "attend", "evaluate_pairs", "evaluate_windows"}
 COMMANDS |= {"replay", "slurm", "launchers", "consolidate", "fill", "evaluate_segments"}
 COMMANDS |= {"evaluate_sentences", "sample", "interpolate", "label", "evaluate_labels", "answer"}
-COMMANDS |= {"match", "evaluate_matches"}
+COMMANDS |= {"match", "evaluate_matches", "checks"}
 
 
 def imports(file: Path) -> set[str]:

@@ -12,6 +12,7 @@ COMMANDS = {
     "run": ("launch", "start a run from a frozen recipe.yaml"),
     "slurm": ("slurm", "the batch file that trains on a SLURM cluster and goes on when requeued"),
     "plan": ("plan", "what a run would do, before any compute"),
+    "check": ("checks.command", "the test-suite for a model or data of your own"),
     "models": ("models", "which architecture does which task"),
     "evaluate": ("evaluate", "score a split or a file with a trained model"),
     "generate": ("predict", "continue prompts with a trained model"),
