@@ -13,7 +13,7 @@ from lmexp.sweep import causes, code, watch
 from lmexp.sweep.causes import judge
 from lmexp.sweep.command import newest_sweep
 from lmexp.sweep.manifest import Job, Manifest, recipe_hash
-from lmexp.sweep.planning import take_over
+from lmexp.sweep.planning import grouped, take_over
 from lmexp.sweep.watch import Task, Watch
 
 NAN = "lmexp: the loss of step 3 is not finite: no checkpoint was overwritten\nlmexp: the batch is"
@@ -178,8 +178,11 @@ def test_a_damaged_manifest_is_refused_in_words(content, tmp_path):
 
 def test_recipes_are_equal_whatever_they_are_called_and_however_they_are_swept():
     recipe = {"name": "a", "seed": 1, "sweep": {"parallel": 2}, "model": {"d_model": 8}}
+    recipe["logger"] = {"group": None}
 
     assert recipe_hash(recipe) == recipe_hash({**recipe, "name": "b", "sweep": {"parallel": 1}})
+    assert recipe_hash(recipe) == recipe_hash(grouped(recipe, Path("logs/sweeps/a/today")))
+    assert grouped(recipe, Path("logs/sweeps/a/today"))["logger"]["group"] == "a"
     assert recipe_hash(recipe) != recipe_hash({**recipe, "seed": 2})
     assert recipe_hash(recipe) != recipe_hash({**recipe, "model": {"d_model": 16}})
 

@@ -93,7 +93,7 @@ class Simulated:
 def search(tmp_path, monkeypatch):
     """Runs a search over simulated jobs; gives its launcher and the jobs."""
     monkeypatch.setattr(launching, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(queue, "frozen_recipe", lambda *_: {"seed": 1})
+    monkeypatch.setattr(queue, "frozen_recipe", lambda *_: {"seed": 1, "logger": {}})
 
     def run(name: str, *, kills=(), studies=("study",), parallel=1, **settings):
         place = tmp_path / name

@@ -11,7 +11,7 @@ from lmexp.run_folder import held, is_held, write_recipe
 from lmexp.sweep.code import CODE, freeze_code
 from lmexp.sweep.launchers import Launcher, launcher_of
 from lmexp.sweep.manifest import DONE, Job, Manifest, read_job, write_job
-from lmexp.sweep.planning import Plan, claim_folder, jobs_of, plan, studies_of, take_over
+from lmexp.sweep.planning import Plan, claim_folder, grouped, jobs_of, plan, studies_of, take_over
 from lmexp.sweep.queue import Listed, Queue, Trials
 from lmexp.sweep.table import print_best, print_table
 from lmexp.sweep.watch import Task
@@ -46,7 +46,7 @@ def _begin(planned: Plan, folder: Path, config_dir: str | None) -> Manifest:
     for job, own in zip(manifest.jobs, planned.combinations, strict=True):
         if job.taken_from is None:
             (folder / job.folder).mkdir()
-            write_recipe(own.composed.recipe, folder / job.folder)
+            write_recipe(grouped(own.composed.recipe, folder), folder / job.folder)
     manifest.write()
     if taken:
         say(

@@ -14,6 +14,7 @@ from typing import Any
 
 from lmexp.atomic import write_atomically
 
+NOT_LEARNT = ("name", "sweep", "logger")  # sections that change nothing of the weights
 MANIFEST, JOB = "manifest.json", "job.json"
 NAME_BYTES = 100  # of a job's folder
 DONE = ("finished", "pruned")  # nothing is left to do
@@ -178,7 +179,7 @@ def now() -> str:
 
 
 def recipe_hash(recipe: Mapping[str, Any]) -> str:
-    """Equal for recipes that train the same; what the run is called and where is left out."""
-    content = {key: value for key, value in recipe.items() if key not in ("name", "sweep")}
+    """Equal for recipes that train the same; what it is called and who sees it is left out."""
+    content = {key: value for key, value in recipe.items() if key not in NOT_LEARNT}
     text = json.dumps(content, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -234,6 +234,14 @@ def take_over(manifest: Manifest) -> int:
     return sum(job.taken_from is not None for job in manifest.jobs)
 
 
+def grouped(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The recipe, with its mirror's group named after the sweep where it has none of its own."""
+    logger = recipe["logger"]
+    if "group" not in logger or logger["group"] is not None:
+        return recipe
+    return {**recipe, "logger": {**logger, "group": folder.parent.name}}
+
+
 def _job_name(index: int, count: int, swept: Sequence[str]) -> str:
     number = str(index).zfill(len(str(count - 1)))
     return folder_name(number, swept)

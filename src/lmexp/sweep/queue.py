@@ -8,7 +8,7 @@ from lmexp.grid import Dimension
 from lmexp.run_folder import write_recipe
 from lmexp.sweep import causes
 from lmexp.sweep.manifest import DONE, Job, Manifest, Outline, recipe_hash, write_job
-from lmexp.sweep.planning import folder_name
+from lmexp.sweep.planning import folder_name, grouped
 from lmexp.sweep.search import frozen_recipe
 from lmexp.sweep.study import Objective, Study
 from lmexp.sweep.watch import STOP
@@ -95,7 +95,7 @@ class Trials:
             write_job(job, folder)
             return job
         job.recipe_hash = recipe_hash(recipe)
-        write_recipe(recipe, folder)
+        write_recipe(grouped(recipe, self._manifest.folder), folder)
         return job
 
     def look(self, under_way: Sequence[Job]) -> None:
