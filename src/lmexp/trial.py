@@ -18,7 +18,7 @@ def build_sizes(recipe: Mapping[str, Any], allow_targets: Sequence[str], origins
     Raises:
         ValueError: one of them refuses its values; the message names the file that gave them.
     """
-    for name in ("tokenizer", "model", "tuning"):
+    for name in ("tokenizer", "model", "tuning", "budget"):
         _try(name, recipe[name], allow_targets, origins)
     _try("optimizer", recipe["optimizer"], allow_targets, origins, params=_few_parameters())
 

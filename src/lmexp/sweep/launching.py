@@ -1,6 +1,7 @@
 """Commands `train -m` and `sweep resume`: the jobs of a sweep, run to their ends."""
 
 import math
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,12 @@ def sweep(overrides: Sequence[str], config_dir: str | None, allow_targets: Seque
     planned = plan(overrides, config_dir, allow_targets)
     folder = claim_folder(planned)
     with held(folder):
-        return _run(_begin(planned, folder, config_dir))
+        try:
+            manifest = _begin(planned, folder, config_dir)
+        except (ValueError, OSError):
+            shutil.rmtree(folder)
+            raise
+        return _run(manifest)
 
 
 def _begin(planned: Plan, folder: Path, config_dir: str | None) -> Manifest:

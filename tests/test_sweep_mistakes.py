@@ -1,0 +1,74 @@
+"""Forty mistakes in sweeps: one wrong combination refuses them all, before the first job starts."""
+
+import shlex
+
+import pytest
+
+from lmexp.__main__ import main
+
+MISTAKES = {
+    "a model": ("model=lstm,gruu", "there is no conf/model/gruu.yaml; did you mean 'gru'?"),
+    "a data set": ("data=ptb,wikitext", "there is no conf/data/wikitext.yaml"),
+    "a task": ("task=causal_lm,causal", "there is no conf/task/causal.yaml"),
+    "a group": ("models=lstm,gru", "models"),
+    "a key": ("optimizer.learning_rate=0.1,0.2", "AdamW takes no 'learning_rate'"),
+    "a key of the model": ("model=gru,lstm model.num_heads=2", "Recurrent takes no 'num_heads'"),
+    "a key that one model has": ("model=transformer,gru model.num_heads=2,4", "takes no"),
+    "a value's kind": ("model.num_layers=1,two", "model.num_layers=two"),
+    "a value's range": ("model.dropout=0.1,1.5", "model.dropout=1.5"),
+    "a rate below nothing": ("optimizer.lr=0.1,-0.1", "optimizer.lr=-0.1"),
+    "no layers": ("model.num_layers=1,0", "model.num_layers=0"),
+    "half a layer": ("model.num_layers=1,1.5", "model.num_layers=1.5"),
+    "heads of no equal width": ("model=transformer model.num_heads=4,3", "num_heads=3"),
+    "a seed below nothing": ("seed=1,-1", "seed=-1"),
+    "a seed that is none": ("seed=1,a", "seed=a"),
+    "nothing chosen": ("model=gru,null", "a run needs one"),
+    "a network that is not built": ("model=bert,gru task=causal_lm", "needs a decoder"),
+    "text for pairs": ("task=translation data=ptb,wikitext2", "reads pairs"),
+    "both lengths": ("trainer.max_epochs=1,2", "trainer.max_steps"),
+    "both batches": ("data.batch_tokens=1000,2000", "data.batch_size"),
+    "a time that is none": ("trainer.max_time='00:10:00','10m'", "trainer.max_time=10m"),
+    "no rows for the micro-batches": ("trainer.micro_batches=1,1000", "trainer.micro_batches"),
+    "a precision": ("trainer.precision=bf16-mixed,fp8", "fp8"),
+    "an accelerator": ("trainer.accelerator=cpu,gpu9", "gpu9"),
+    "no devices": ("trainer.devices=1,0", "trainer.devices=0"),
+    "a name with a slash": ("name=a,b/c", "name=b/c"),
+    "one run to go on with": ("seed=1,2 resume=logs/runs", "sweep resume"),
+    "a launcher of Hydra": ("seed=1,2 hydra/launcher=submitit", "has no effect"),
+    "a sweeper of Hydra": ("seed=1,2 hydra/sweeper=optuna", "has no effect"),
+    "a launcher": ("seed=1,2 sweep.launcher=slurm", "sweep.launcher=slurm"),
+    "no job at once": ("seed=1,2 sweep.parallel=0", "sweep.parallel=0"),
+    "no time": ("seed=1,2 sweep.minutes=0", "sweep.minutes=0"),
+    "a key of the sweep": ("seed=1,2 sweep.paralel=2", "did you mean 'parallel'?"),
+    "how it is run": ("seed=1,2 sweep.parallel=1,2", "a sweep is run in one way"),
+    "an interval": ("optimizer.lr=interval(0.1,0.2)", "add sweep=search"),
+    "a list that is not closed": ("seed=1,2 data.files=[a,b", "cannot be read"),
+    "a sweep of files": (
+        "sweep=locall seed=1,2",
+        "there is no conf/sweep/locall.yaml; did you mean 'local'?",
+    ),
+    "a class of another package": ("model._target_=os.system,shutil.rmtree", "os.system"),
+    "a package that is not there": ("seed=1,2 --allow-targets nowhere_at_all", "nowhere_at_all"),
+    "a budget": ("budget.parameters=1e6,-1", "budget.parameters=-1"),
+    "two budgets of steps": ("seed=1,2 budget.flops=1e9 budget.tokens=1e6", "both say how many"),
+    "an operation on one value": ("seed=1,2 trainer.max_steps=5 --cfg job", "leave -m out"),
+}
+
+
+def test_there_are_forty():
+    assert len(MISTAKES) >= 40
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_refuses_the_whole_sweep(name, tmp_path, monkeypatch, capsys):
+    typed, expected = MISTAKES[name]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LMEXP_CACHE", str(tmp_path / "cache"))
+
+    assert main(["train", "-m", *shlex.split(typed)]) == 2
+
+    errors = capsys.readouterr().err
+    assert expected in errors
+    assert errors.startswith("lmexp: ")
+    assert errors.count("\n") == 1
+    assert not list(tmp_path.glob("logs/sweeps/*/*"))
