@@ -9,6 +9,9 @@ PACKAGE = Path(lmexp.__file__).parent
 OF_ALL = {"batch", "seeds"}  # a NamedTuple and a hash: anybody may use them
 ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here: see below
     "atomic": set(),
+    "example_scores": {"atomic"},
+    "scored_examples": set(),
+    "text_examples": {"batch_plan", "packing", "scored_examples"},
     "cache": {"atomic"},
     "tokenizers": {"tokenizers"},
     "corpora": {"corpora", "errors"},
@@ -32,9 +35,10 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     | {"execution", "text_scores"},
     "preparation": {"cache", "packing", "tokenizers"},
     "loaders": {"batch_plan", "collate", "packing"},
-    "buckets": {"batch_plan", "loaders", "pair_plan", "preparation"},
+    "buckets": {"batch_plan", "loaders", "pair_plan", "preparation", "scored_examples"},
     "prepared_text": {"networks", "overlap", "packing", "preparation", "tokenizers"},
-    "data": {"batch_plan", "loaders", "packing", "prepared_text", "preparation", "tokenizers"},
+    "data": {"batch_plan", "loaders", "packing", "prepared_text", "preparation", "tokenizers"}
+    | {"scored_examples", "text_examples"},
     "masking": {"tokenizers"},
     "segment_plan": {"masking"},
     "segment_data": {"buckets", "collate", "masking", "pair_plan", "prepared_text"}
@@ -89,6 +93,8 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
         "schedules",
         "optimizers",
         "ema",
+        "example_scores",
+        "scored_examples",
         "ranks",
         "gradient_sum",
         "sharding",

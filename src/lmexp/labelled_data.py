@@ -175,6 +175,10 @@ class LabelledDataModule(Buckets, lightning.LightningDataModule):
         reader = self.reader("train")
         return float(reader.lengths.sum()) / reader.num_labels
 
+    def deciding(self) -> dict[str, Any]:
+        """What decides figures beside examples and tokenizer, by the key of the recipe."""
+        return {"data.max_length": self.max_length}  # what is longer is cut
+
     def facts(self) -> dict[str, Any]:
         """What was read, for the record."""
         facts: dict[str, Any] = {

@@ -3,7 +3,7 @@
 import dataclasses
 from collections import Counter
 from functools import cached_property, partial
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -36,6 +36,10 @@ class EvalMatches:
     execute: ClassVar[bool] = False
 
     batch_size: Annotated[int, Gt(0)]
+
+    def deciding(self) -> dict[str, Any]:
+        """What decides figures, by the key of the recipe."""
+        return {"eval.batch_size": self.batch_size}
 
 
 class MatchDataModule(PairDataModule):

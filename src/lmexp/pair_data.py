@@ -32,6 +32,7 @@ class Evaluation(Protocol):
     def metrics(self) -> Sequence[Metric]: ...
     @property
     def execute(self) -> bool: ...
+    def deciding(self) -> dict[str, Any]: ...
 
 
 class PairDataModule(Buckets, lightning.LightningDataModule):
@@ -151,6 +152,10 @@ class PairDataModule(Buckets, lightning.LightningDataModule):
     def store(self, split: Split) -> PairStore:
         """The tokens of a prepared split."""
         return self._stores[split]
+
+    def deciding(self) -> dict[str, Any]:
+        """What decides figures beside the pairs and the tokenizers, by the key of the recipe."""
+        return {"data.max_length": self.max_length, **self.evaluation.deciding()}
 
     def facts(self) -> dict[str, Any]:
         """What was read, for the record."""

@@ -145,6 +145,16 @@ class SegmentDataModule(Buckets, PreparedText):
         """Tokens that are read for each that is hidden, on average."""
         return 1 / self.masking.rate
 
+    def deciding(self) -> dict[str, Any]:
+        """What decides figures beside text and tokenizer, by the key of the recipe."""
+        return {
+            "data.max_length": self.max_length,
+            "data.mask_rate": self.masking.rate,
+            "data.whole_words": self.masking.whole_words,
+            "data.pairs": self.pairs,
+            "eval.pseudo_sequences": self.evaluation.pseudo_sequences,
+        }
+
     def facts(self) -> dict[str, Any]:
         """What was read, for the record."""
         return super().facts() | (self.padding_facts() if "train" in self._stores else {})

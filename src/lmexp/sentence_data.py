@@ -136,6 +136,14 @@ class SentenceDataModule(Buckets, PreparedText):
         """Tokens of an epoch."""
         return float(self.reader("train").lengths.source.sum())
 
+    def deciding(self) -> dict[str, Any]:
+        """What decides figures beside text and tokenizer, by the key of the recipe."""
+        return {
+            "data.max_length": self.max_length,
+            "eval.importance_samples": self.evaluation.importance_samples,
+            "eval.information_sentences": self.evaluation.information_sentences,
+        }
+
     def facts(self) -> dict[str, Any]:
         """What was read, for the record."""
         return super().facts() | (self.padding_facts() if "train" in self._stores else {})
