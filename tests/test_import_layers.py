@@ -32,10 +32,10 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
         "overlap",
     }
     | {"pair_plan", "pair_preparation", "pair_store", "preparation", "tokenizers"}
-    | {"execution", "text_scores"},
+    | {"execution", "scored_examples", "text_scores"},
     "preparation": {"cache", "packing", "tokenizers"},
     "loaders": {"batch_plan", "collate", "packing"},
-    "buckets": {"batch_plan", "loaders", "pair_plan", "preparation", "scored_examples"},
+    "buckets": {"batch_plan", "loaders", "pair_plan", "preparation"},
     "prepared_text": {"networks", "overlap", "packing", "preparation", "tokenizers"},
     "data": {"batch_plan", "loaders", "packing", "prepared_text", "preparation", "tokenizers"}
     | {"scored_examples", "text_examples"},
@@ -52,7 +52,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "tag_data": {"collate_labels", "labelled_data", "preparation", "ragged", "tag_form"},
     "label_data": {"collate_labels", "labelled_data", "pair_plan", "preparation", "ragged"},
     "match_data": {"buckets", "collate", "pair_data", "pair_plan", "pair_preparation"}
-    | {"pair_store", "preparation", "text_scores", "tokenizers"},
+    | {"pair_store", "preparation", "scored_examples", "text_scores", "tokenizers"},
     "class_losses": set(),
     "sentence_data": {"buckets", "collate", "packing", "pair_plan", "prepared_text"}
     | {"preparation", "segment_plan", "tokenizers"},

@@ -24,8 +24,8 @@ class NllSum:
     count: Tensor  # int64, predicted tokens
     plain: Tensor  # float32, without smoothing: exp(plain / count) is the perplexity
     correct: Tensor | None  # int64, tokens that were the likeliest; None where not asked for
-    each: Tensor | None = None  # (N, 2) float32, plain and correct of each predicted token, in the
-    # order of the labels; None where not asked for
+    each: Tensor | None = None  # (N, 2) float32, what each predicted token adds to plain and, where
+    # asked for, to correct, in the order of the labels; else (N, 1); None where not asked for
 
     def scored(self) -> Tensor:
         """(3,) float32: plain, count, correct."""
@@ -89,7 +89,7 @@ def projected_nll(
         bias: (V,), of the output layer; None: it has none.
         smoothing: as in token_nll.
         counts_hits: look for the likeliest token as well, which takes longer than the softmax.
-        keeps_each: return what each token adds to these sums as well; asks for counts_hits.
+        keeps_each: return what each token adds to these sums as well.
 
     Raises:
         ValueError: hidden and labels disagree on (B, T), or hidden and weight on D.
@@ -113,7 +113,8 @@ def projected_nll(
         torch.is_grad_enabled() and tensor is not None and tensor.requires_grad
         for tensor in (hidden, weight, bias)
     )
-    each = hidden.new_empty((len(labels), 2), dtype=torch.float32) if keeps_each else None
+    columns = 1 + counts_hits
+    each = hidden.new_empty((len(labels), columns), dtype=torch.float32) if keeps_each else None
     nll, plain, correct = _ProjectedNll.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
         hidden, weight, bias, labels, smoothing, counts_hits, wants, each
     )
@@ -165,11 +166,10 @@ class _ProjectedNll(torch.autograd.Function):
         ctx.dtypes = (hidden.dtype, weight.dtype, weight.dtype)
         hidden, weight = hidden.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
-        vocab_size = weight.shape[0]
         by_hidden, by_weight, by_bias = _gradients(hidden, weight, wants)
         plain = uniform = hidden.new_zeros((), dtype=torch.float32)
         correct = labels.new_zeros(())
-        rows = chunk_rows(vocab_size, dtype)
+        rows = chunk_rows(len(weight), dtype)
         for first in range(0, len(labels), rows):
             part, label = hidden[first : first + rows], labels[first : first + rows, None]
             logits = part @ weight.t() if bias is None else part @ weight.t() + bias
@@ -180,8 +180,9 @@ class _ProjectedNll(torch.autograd.Function):
             if counts_hits:
                 hits = logits.argmax(dim=-1, keepdim=True) == label
                 correct = correct + hits.sum()
-                if each is not None:
-                    each[first : first + rows] = torch.cat([own, hits], dim=1)
+                own = torch.cat([own, hits], dim=1)
+            if each is not None:
+                each[first : first + rows] = own
             if smoothing:  # nll under a uniform target, which smoothing mixes in
                 mean = logits.mean(dim=-1, keepdim=True, dtype=torch.float32)
                 uniform = uniform + (log_sum - mean).sum()

@@ -53,7 +53,7 @@ class EvalSums(NamedTuple):
         return EvalSums(nll, int(tokens), int(correct))
 
 
-LIKELIHOOD = {  # figures, and what they are computed of
+LIKELIHOOD: dict[str, tuple[str, ...]] = {  # figures, and what they are computed of
     "loss": ("ratio", "nats", "tokens"),
     "perplexity": ("perplexity", "nats", "tokens"),
     "bits_per_byte": ("bits_per_byte", "nats", "bytes"),
