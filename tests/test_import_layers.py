@@ -46,7 +46,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "ragged": {"packing"},
     "collate_labels": {"tokenizers"},
     "labelled_data": {"buckets", "labelled_preparation", "networks", "pair_plan"}
-    | {"preparation", "ragged", "tokenizers"},
+    | {"preparation", "ragged", "scored_examples", "tokenizers"},
     "labelled_preparation": {"cache", "packing", "preparation", "ragged", "tokenizers"},
     "tag_form": {"collate_labels", "pair_plan", "preparation", "ragged", "tokenizers"},
     "tag_data": {"collate_labels", "labelled_data", "preparation", "ragged", "tag_form"},

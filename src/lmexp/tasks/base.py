@@ -1,23 +1,19 @@
 """What every task does alike: the optimizer's step, what it leaves out, and what is saved of it."""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 from torch.optim import Optimizer
 
 from lmexp.batch import TrainStep
 from lmexp.ema import ParameterAverage
-from lmexp.example_scores import ExampleScores, Metric
 from lmexp.networks.interface import State
 from lmexp.optimizers import fuse, norm_and_factor, parameter_groups, rescale
 from lmexp.schedules import Schedule
-from lmexp.scored_examples import ExampleSums, ScoredExamples
 from lmexp.seeds import seed_torch
-from lmexp.tasks.accumulation import Accumulating
+from lmexp.tasks.examples import ExampleKeeping
 from lmexp.tasks.guard import MOST_IN_A_ROW, Guard
 from lmexp.tasks.interface import NonFiniteError, Sample
 from lmexp.tasks.pieces import in_order, on_cpu
@@ -25,7 +21,7 @@ from lmexp.tasks.pieces import in_order, on_cpu
 MakeOptimizer = Callable[[list[dict[str, Any]]], Optimizer]
 
 
-class Task(Accumulating):
+class Task(ExampleKeeping):
     """A network under training. A subclass says what its loss is and what validation reports.
 
     Args:
@@ -40,9 +36,6 @@ class Task(Accumulating):
     monitor = "val/loss"  # what says which checkpoint is best
     greater_is_better = False
     text_kind = "text"  # what it reads: text, or pairs of texts
-    example_sums: ClassVar[tuple[str, ...]] = ()  # names of what is added up of each example
-    example_metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # of each figure its formula
-    # (example_scores.WIDTHS) and the names that it is computed of
 
     def __init__(
         self,
@@ -63,8 +56,6 @@ class Task(Accumulating):
         self.learning_rate = math.nan
         self.gradient_norm = math.nan
         self.guard = Guard()
-        self.examples: ScoredExamples | None = None  # of what is scored, where they are kept apart
-        self.by_example = ExampleSums(0, ())
         self.last_step: TrainStep | None = None
         self.left_out = ""  # why the guard left out the last step, if it did
         self._make_optimizer = optimizer
@@ -215,42 +206,6 @@ class Task(Accumulating):
     def on_test_epoch_end(self) -> None:
         """As of a validation."""
         self.on_validation_epoch_end()
-
-    def keep_examples(self, data: Any, split: str) -> None:
-        """From here on keep what is scored of each example of a split as well.
-
-        Args:
-            data: the data module.
-            split: that the next test is of.
-        """
-        if self.example_sums:
-            self.examples = data.scored_examples(split)
-            self.by_example = ExampleSums(len(self.examples.keys), self.example_sums)
-
-    def example_scores(self, data: Any, split: str) -> ExampleScores | None:
-        """What has been kept of the test that has just ended; every rank has to ask."""
-        if self.examples is None:
-            return None
-        table = self.ranks.summed(self.by_example.table)
-        statistics = {
-            **dict(zip(self.by_example.names, table, strict=True)),
-            **self.examples.known,
-            **self.example_outputs(data, split),
-        }
-        metrics = {
-            name: Metric(formula=formula, of=of)
-            for name, (formula, *of) in self.metrics_of_examples().items()
-            if statistics.keys() >= set(of)
-        }
-        return ExampleScores(self.examples.keys, statistics, metrics, self.examples.unit)
-
-    def example_outputs(self, data: Any, split: str) -> Mapping[str, NDArray[np.float64]]:
-        """Statistics of each example beside example_sums, of all ranks' examples."""
-        return {}
-
-    def metrics_of_examples(self) -> Mapping[str, tuple[str, ...]]:
-        """As example_metrics; some know more of them when they are built."""
-        return self.example_metrics
 
     def put_average_in(self) -> None:
         """Validate the average, where there is one; until put_weights_back."""

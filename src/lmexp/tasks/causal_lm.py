@@ -102,6 +102,7 @@ class CausalLM(Task):
     """
 
     network_kind = "decoder"
+    keeps_examples = True
     example_sums = ("nats", "tokens", "correct")
     example_metrics = LIKELIHOOD
 

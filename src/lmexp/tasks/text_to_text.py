@@ -77,6 +77,7 @@ class TextToText(Task):
 
     network_kind = "encoder_decoder"
     text_kind = "pairs"
+    keeps_examples = True
     example_sums = ("nats", "tokens", "correct")
     example_metrics = LIKELIHOOD | OF_OUTPUTS
 
