@@ -42,7 +42,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "masking": {"tokenizers"},
     "segment_plan": {"masking"},
     "segment_data": {"buckets", "collate", "masking", "pair_plan", "prepared_text"}
-    | {"preparation", "segment_plan", "tokenizers"},
+    | {"preparation", "scored_examples", "segment_plan", "tokenizers"},
     "ragged": {"packing"},
     "collate_labels": {"tokenizers"},
     "labelled_data": {"buckets", "labelled_preparation", "networks", "pair_plan"}
@@ -55,7 +55,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     | {"pair_store", "preparation", "scored_examples", "text_scores", "tokenizers"},
     "class_losses": set(),
     "sentence_data": {"buckets", "collate", "packing", "pair_plan", "prepared_text"}
-    | {"preparation", "segment_plan", "tokenizers"},
+    | {"preparation", "scored_examples", "segment_plan", "tokenizers"},
     "schedules": set(),
     "ranks": {"errors", "launch_ranks"},
     "gradient_sum": set(),
