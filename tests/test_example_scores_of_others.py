@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from example_figures import assert_scores_sum_to_the_test
+from labelled_runs import classifier, write_labelled
 
 from lmexp.__main__ import main
 from lmexp.example_scores import read_scores
@@ -15,6 +16,7 @@ ANSWERS = tuple(f"answer number {n}" for n in range(15))
 WORDS = ("the", "a", "sees", "in", "went", "to", "and", "from", "with")
 BRIEF = ["trainer=debug", "logger=none", "trainer.max_steps=6", "trainer.validate_every_steps=6"]
 BERT = ["model=bert", "model.d_model=32", "model.num_layers=1", "model.num_heads=2"]
+STILL = ["trainer.max_steps=1", "trainer.validate_every_steps=1", "optimizer.lr=1.0e-30"]
 VAE = ["model=vae", "model.d_model=16", "task.latent_size=4", "eval.sample_sentences=0"]
 
 
@@ -109,3 +111,30 @@ def test_documents_of_a_sentence_vae_are_the_same_whatever_the_tokenizer(lines, 
     found = [read_scores(run).scores for run in (first, second)]
     np.testing.assert_array_equal(found[0].keys, found[1].keys)
     assert "importance_loss" not in found[0].metrics
+
+
+def classifier_typed(folder: Path) -> list[str]:
+    write_labelled(folder)
+    return [*classifier(folder), "trainer.max_steps=6"]
+
+
+def matcher_typed(folder: Path) -> list[str]:
+    rows = [(f"about {answer} {n}", answer) for n in range(3) for answer in ANSWERS]
+    text = "\n".join(["text,category", *(",".join(row) for row in rows)]) + "\n"
+    for name in ("train", "test"):
+        (folder / f"{name}.csv").write_text(text)
+    model = ["model=gru", "model.d_model=16", "model.num_layers=1", "tokenizer=word"]
+    data = ["data=banking77_answers", f"data.root={folder}", "data.batch_size=8"]
+    return [*model, *data, "schedule=constant"]
+
+
+@pytest.mark.slow  # half a minute each
+@pytest.mark.parametrize("typed", [classifier_typed, matcher_typed])
+def test_two_ranks_leave_what_one_does(typed, tmp_path):
+    own = [*typed(tmp_path), "eval.batch_size=4", "trainer.micro_batches=2", *STILL]
+    one, two = (train(tmp_path / str(ranks), *own, f"trainer.devices={ranks}") for ranks in (1, 2))
+
+    ours, theirs = (read_scores(run).scores for run in (one, two))
+    np.testing.assert_array_equal(ours.keys, theirs.keys)
+    for name, values in ours.statistics.items():
+        np.testing.assert_array_equal(values, theirs.statistics[name], err_msg=name)
