@@ -176,3 +176,18 @@ def test_row_nll_is_projected_nll_row_by_row(monkeypatch):
     ]
     torch.testing.assert_close(rows, torch.stack(expected))
     assert rows[3] == 0
+
+
+@pytest.mark.parametrize("counts_hits", [False, True])
+def test_each_position_is_that_of_the_logits_across_chunks(counts_hits, monkeypatch):
+    monkeypatch.setattr("lmexp.losses.CHUNK_LOGITS", 3 * 7)  # three positions at a time
+    hidden, weight = torch.randn(2, 5, 4), torch.randn(7, 4)
+    labels = torch.randint(7, (2, 5))
+    labels[0, 3:] = IGNORE
+
+    found = projected_nll(hidden, weight, labels, counts_hits=counts_hits, keeps_each=True)
+
+    logits, real = hidden @ weight.T, labels != IGNORE
+    nll = torch.nn.functional.cross_entropy(logits[real], labels[real], reduction="none")
+    columns = [nll, (logits[real].argmax(dim=-1) == labels[real]).float()][: 1 + counts_hits]
+    torch.testing.assert_close(found.each, torch.stack(columns, dim=1))

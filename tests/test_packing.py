@@ -79,6 +79,20 @@ def test_totals_are_of_the_text(tmp_path):
     assert store.counts["dropped"] == {"blank": 2, "long": 1}
 
 
+def test_where_lines_begin_is_kept_where_it_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "_BLOCK_CHARS", 3)  # more than one block
+    lines = [Line("\n", 0), Line("é?\n", 0), Line("\n", 0), Line("b\n", 0), Line("c", 4)]
+
+    kept = write(tmp_path / "kept", lines, DOCUMENTS._replace(keeps_lines=True))
+    plain = write(tmp_path / "plain", lines)
+
+    # bos \n é ? \n \n b \n eos bos c eos, é being two bytes
+    assert kept.line_starts.tolist() == [2, 7, 11]
+    assert kept.line_bytes.tolist() == [1, 6, 8]
+    assert len(kept.line_hashes) == 3
+    assert len(plain.line_starts) == len(plain.line_bytes) == 0
+
+
 @given(lines=st.lists(st.tuples(st.text(max_size=5), st.booleans()), min_size=1, max_size=20))
 def test_blocks_change_nothing(lines, tmp_path_factory):
     documents = np.cumsum([begins for _, begins in lines]).tolist()
