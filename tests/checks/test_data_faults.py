@@ -44,7 +44,7 @@ def of_pairs(*more):
     [
         ("Unshifted", "labels are not shifted"),
         ("ShiftedTwice", "labels are shifted twice"),
-        ("HalfIgnored", "predicted by nobody"),
+        pytest.param("HalfIgnored", "predicted by nobody", marks=pytest.mark.slow),
     ],
 )
 def test_labels_of_a_language_model_are_the_next_tokens(module, said, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from checking import failing
 from misbuilt import NETWORK_FAULTS, STEP_FAULTS
 
+LIKE_OTHERS = ("mixes rows always", "shifts", "crosses borders", "detaches")  # run by test-all
 OTHER = ("the", "a", "sees", "in", "went", "to", "and", "from", "with", "Rome", "Oslo", "Ann")
 
 
@@ -35,11 +36,24 @@ def test_a_sound_network_passes(text, tmp_path):
     assert not failing(own(text, "model=own"), tmp_path)
 
 
-@pytest.mark.parametrize("fault", NETWORK_FAULTS)
+SAID = {  # beside the name of the check
+    "has a spare layer": ("gradients", "spare.bias, spare.weight"),
+    "breaks on padding": ("padding", "padding is not supported Something cannot take what it is"),
+    "is drawn large": ("initial loss", "The logits are too large"),
+    "mixes rows": ("batch mates", "in training mode"),
+}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(f, marks=[pytest.mark.slow] * (f in LIKE_OTHERS)) for f in NETWORK_FAULTS],
+)
 def test_a_fault_fails_its_own_check_alone(fault, text, tmp_path):
     found = failing(own(text, "model=own", f"model.fault='{fault}'"), tmp_path)
 
     assert found.keys() == NETWORK_FAULTS[fault], found
+    check, said = SAID.get(fault, (min(found), ""))
+    assert said in found[check]
 
 
 @pytest.mark.parametrize("fault", STEP_FAULTS)
@@ -47,20 +61,6 @@ def test_a_state_that_loses_something_fails_incremental_decoding_alone(fault, te
     found = failing(own(text, "model=own", f"model.fault='{fault}'"), tmp_path)
 
     assert found.keys() == {"incremental decoding"}, found
-
-
-def test_what_a_network_raises_is_said_with_its_place(text, tmp_path):
-    found = failing(own(text, "model=own", "model.fault='breaks on padding'"), tmp_path)
-
-    assert "RuntimeError: padding is not supported" in found["padding"]
-    assert "misbuilt.py" in found["padding"]
-
-
-def test_a_spare_layer_is_named(text, tmp_path):
-    found = failing(own(text, "model=own", "model.fault='has a spare layer'"), tmp_path)
-
-    assert "spare.weight" in found["gradients"]
-    assert "spare.bias" in found["gradients"]
 
 
 def test_a_rate_that_is_far_off_learns_nothing(text, tmp_path):

@@ -46,13 +46,11 @@ QUICK = [
     ("text", TRANSFORMER),
     ("text", RECURRENT["lstm"]),
     ("pairs", TRANSFORMER),
-    ("pairs", RECURRENT["gru"]),
     ("segments", BERT),
     ("sentences", VAE),
     ("crf", RECURRENT["lstm"]),
     ("labels", TRANSFORMER),
     ("questions", BERT),
-    ("matches", RECURRENT["gru"]),
 ]
 MODELS = [TRANSFORMER, *RECURRENT.values()]
 ALL = [

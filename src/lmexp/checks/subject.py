@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -25,11 +26,11 @@ EXAMPLES = 8  # that have to be learnt by heart
 TOKENS = 16  # that an example should have, about: more only takes longer
 MOST_PADDING = 8  # columns
 READ_STEPS = 4  # of the training data, from which the examples are taken
-STEPS = 400  # in which they have to be learnt, at each rate
+STEPS = 150  # in which they have to be learnt, at each rate
 WARMUP_STEPS = 10
 MEASURE_EVERY = 10
-ENOUGH = 0.25  # of the loss of a uniform guess: guessing by frequency does not get there
-RATES = (1.0, 0.1)  # times the recipe's, until one will do
+FALLING = 0.9  # of the loss after half of the steps: it would go on
+RATES = (1.0, 10.0, 0.1)  # times the recipe's, until one will do: a narrow network wants more
 
 
 class Learnt(NamedTuple):
@@ -38,7 +39,8 @@ class Learnt(NamedTuple):
     task: Any  # in evaluation mode
     first: float  # nats, of the drawn weights
     last: float
-    halfway: float  # after half of the steps
+    is_falling: bool  # at the end, from what it was after half of the steps
+    blind: float  # the least that a network gets to which does not read its inputs
     goal: float  # where training ends
     steps: int
     rate: float
@@ -118,15 +120,14 @@ class Subject:
     def learnt(self) -> Learnt:
         """The task after some steps on the examples, at the rate that served best."""
         until = time.monotonic() + self.seconds
-        best: Learnt | None = None
+        trials: list[Learnt] = []
         for factor in RATES:
-            trial = self._trained(self.recipe["optimizer"]["lr"] * factor, until)
-            if best is None or not best.last <= trial.last:  # or it is NaN
-                best = trial
-            if best.last < best.goal or best.ran_out:
+            trials.append(self._trained(self.recipe["optimizer"]["lr"] * factor, until))
+            if trials[-1].last < trials[-1].goal or trials[-1].ran_out:
                 break
-        assert best is not None
-        return best
+        best = min(trials, key=lambda trial: (math.isnan(trial.last), trial.last))
+        is_falling = any(trial.is_falling for trial in trials)
+        return best._replace(ran_out=trials[-1].ran_out, is_falling=is_falling)
 
     @cached_property
     def network(self) -> Any:
@@ -178,14 +179,14 @@ class Subject:
 
     def _trained(self, rate: float, until: float) -> Learnt:
         """A copy trained as a run trains, at a constant rate after a short warm-up."""
-        from lmexp.checks.learning import uniform_loss
+        from lmexp.checks.learning import blind_loss, goal_of
 
         task, batch = copy.deepcopy(self.task), self.examples
         groups = parameter_groups(task.network, task.layer_decay)
         optimizer = build(self.recipe["optimizer"], self.allow_targets, params=groups)
         trained = [p for p in task.network.parameters() if p.requires_grad]
         losses = [first := self.mean_loss(task, batch)]
-        goal = ENOUGH * min(first, uniform_loss(self, batch))
+        blind, goal = blind_loss(self, batch), goal_of(self, batch)
         step, ran_out = 0, False
         while step < STEPS and not losses[-1] < goal and not ran_out:
             for group in optimizer.param_groups:
@@ -202,9 +203,9 @@ class Subject:
             if step % MEASURE_EVERY == 0 or step == STEPS or ran_out:
                 losses.append(self.mean_loss(task, batch))
         optimizer.zero_grad()
-        last, halfway = losses[-1], losses[len(losses) // 2]
+        last, is_falling = losses[-1], losses[-1] < FALLING * losses[len(losses) // 2]
         is_short = ran_out and not last < goal
-        return Learnt(task.eval(), first, last, halfway, goal, step, rate, is_short)
+        return Learnt(task.eval(), first, last, is_falling, blind, goal, step, rate, is_short)
 
 
 def _examples(steps: Sequence[TrainStep]) -> list[Any]:
