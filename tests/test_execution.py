@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lmexp.execution import check_execution, pass_at_1, passes
+from lmexp.execution import check_execution, passed, passes
 
 SUM = "def add(a, b):\n    return a + b"
 TESTS = ["assert add(1, 2) == 3", "assert add(0, 0) == 0"]
@@ -32,7 +32,12 @@ def test_every_test_counts(wrong):
 
 
 def test_pass_at_1_is_the_share_that_passes():
-    assert pass_at_1([SUM, "def add(a, b): return 3", SUM, "def add("], [TESTS] * 4) == 50
+    assert passed([SUM, "def add(a, b): return 3", SUM, "def add("], [TESTS] * 4) == [
+        True,
+        False,
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +166,7 @@ def test_solutions_of_mbpp_pass(data_folder):
 
     tests = [[record["test_setup_code"], *record["test_list"]] for record in found]
 
-    assert pass_at_1([record["code"] for record in found], tests) == 100
+    assert all(passed([record["code"] for record in found], tests))
 
 
 def test_solutions_of_humaneval_pass_and_its_prompts_alone_do_not(data_folder):
@@ -170,13 +175,13 @@ def test_solutions_of_humaneval_pass_and_its_prompts_alone_do_not(data_folder):
 
     solved = [record["prompt"] + record["canonical_solution"] for record in found]
 
-    assert pass_at_1(solved, tests) == 100
-    assert pass_at_1([record["prompt"] for record in found], tests) == 0
+    assert all(passed(solved, tests))
+    assert not any(passed([record["prompt"] for record in found], tests))
 
 
 def test_programs_and_tests_that_do_not_match_are_refused():
     with pytest.raises(ValueError, match="2 programs and tests of 1: give tests for every"):
-        pass_at_1([SUM, SUM], [TESTS])
+        passed([SUM, SUM], [TESTS])
 
 
 def test_pairs_without_tests_are_refused_early():

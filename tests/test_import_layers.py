@@ -9,6 +9,9 @@ PACKAGE = Path(lmexp.__file__).parent
 OF_ALL = {"batch", "seeds"}  # a NamedTuple and a hash: anybody may use them
 ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here: see below
     "atomic": set(),
+    "example_scores": {"atomic"},
+    "scored_examples": set(),
+    "text_examples": {"batch_plan", "packing", "scored_examples"},
     "cache": {"atomic"},
     "tokenizers": {"tokenizers"},
     "corpora": {"corpora", "errors"},
@@ -29,29 +32,30 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
         "overlap",
     }
     | {"pair_plan", "pair_preparation", "pair_store", "preparation", "tokenizers"}
-    | {"execution", "text_scores"},
+    | {"execution", "scored_examples", "text_scores"},
     "preparation": {"cache", "packing", "tokenizers"},
     "loaders": {"batch_plan", "collate", "packing"},
     "buckets": {"batch_plan", "loaders", "pair_plan", "preparation"},
     "prepared_text": {"networks", "overlap", "packing", "preparation", "tokenizers"},
-    "data": {"batch_plan", "loaders", "packing", "prepared_text", "preparation", "tokenizers"},
+    "data": {"batch_plan", "loaders", "packing", "prepared_text", "preparation", "tokenizers"}
+    | {"scored_examples", "text_examples"},
     "masking": {"tokenizers"},
     "segment_plan": {"masking"},
     "segment_data": {"buckets", "collate", "masking", "pair_plan", "prepared_text"}
-    | {"preparation", "segment_plan", "tokenizers"},
+    | {"preparation", "scored_examples", "segment_plan", "tokenizers"},
     "ragged": {"packing"},
     "collate_labels": {"tokenizers"},
     "labelled_data": {"buckets", "labelled_preparation", "networks", "pair_plan"}
-    | {"preparation", "ragged", "tokenizers"},
+    | {"preparation", "ragged", "scored_examples", "tokenizers"},
     "labelled_preparation": {"cache", "packing", "preparation", "ragged", "tokenizers"},
     "tag_form": {"collate_labels", "pair_plan", "preparation", "ragged", "tokenizers"},
     "tag_data": {"collate_labels", "labelled_data", "preparation", "ragged", "tag_form"},
     "label_data": {"collate_labels", "labelled_data", "pair_plan", "preparation", "ragged"},
     "match_data": {"buckets", "collate", "pair_data", "pair_plan", "pair_preparation"}
-    | {"pair_store", "preparation", "text_scores", "tokenizers"},
+    | {"pair_store", "preparation", "scored_examples", "text_scores", "tokenizers"},
     "class_losses": set(),
     "sentence_data": {"buckets", "collate", "packing", "pair_plan", "prepared_text"}
-    | {"preparation", "segment_plan", "tokenizers"},
+    | {"preparation", "scored_examples", "segment_plan", "tokenizers"},
     "schedules": set(),
     "ranks": {"errors", "launch_ranks"},
     "gradient_sum": set(),
@@ -90,6 +94,8 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
         "schedules",
         "optimizers",
         "ema",
+        "example_scores",
+        "scored_examples",
         "ranks",
         "gradient_sum",
         "sharding",

@@ -114,10 +114,17 @@ class Buckets:
 
     def eval_dataloader(self, split: Split) -> DataLoader[Any]:
         """Everything in a prepared split once, all rows of an example in the same batch."""
+        scored, batches = self._scored(split)
+        return eval_loader(ScoredBatches(scored, batches), pin_memory=self.pin_memory)
+
+    def scored_rows(self, split: Split) -> list[Rows]:
+        """What each batch of eval_dataloader is of."""
+        return self._scored(split)[1]
+
+    def _scored(self, split: Split) -> tuple[Callable[[Rows], Any], list[Rows]]:
         reads = self.reads(split)
         plan = PairScoringPlan(reads.scored_lengths, self.evaluation.batch_size)
-        batches = deal(plan.batches(), *current_rank())
-        return eval_loader(ScoredBatches(reads.scored, batches), pin_memory=self.pin_memory)
+        return reads.scored, deal(plan.batches(), *current_rank())
 
     def padding_facts(self) -> dict[str, float]:
         """Padding of the plan, and what it would be without buckets, for the record."""

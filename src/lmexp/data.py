@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 from torch.utils.data import DataLoader
@@ -21,6 +21,8 @@ from lmexp.loaders import (
 from lmexp.packing import Piece, TokenStore, write_store
 from lmexp.preparation import Cleaning, Corpus, Split, document_frame
 from lmexp.prepared_text import PreparedText
+from lmexp.scored_examples import ScoredExamples
+from lmexp.text_examples import text_examples
 from lmexp.tokenizers import Tokenizer
 
 
@@ -59,6 +61,11 @@ class EvalWindows:
                 f"eval.context={context}: write eval.stride={context} or eval.carry=false"
             )
         return context, stride
+
+    def deciding(self, max_length: int) -> dict[str, Any]:
+        """What decides figures, by the key of the recipe."""
+        context, stride = self.resolve(max_length)
+        return {"eval.context": context, "eval.stride": stride, "eval.carry": self.carry}
 
 
 class TextDataModule(PreparedText):
@@ -144,19 +151,34 @@ class TextDataModule(PreparedText):
             self.store(split), self.evaluation, self.max_length, pin_memory=self.pin_memory
         )
 
+    def deciding(self) -> dict[str, Any]:
+        """See EvalWindows."""
+        return self.evaluation.deciding(self.max_length)
+
+    def scored_examples(self, split: Split) -> ScoredExamples:
+        """Documents of a split, or its lines where it has few documents; see text_examples."""
+        store = self.store(split)
+        plan = scoring_plan(store, self.evaluation, self.max_length)
+        return text_examples(store, plan, current_rank())
+
 
 def scoring_loader(
     store: TokenStore, windows: EvalWindows, max_length: int, *, pin_memory: bool = False
 ) -> DataLoader[EvalBatch]:
     """Every token of a store, scored once, in windows of max_length unless they say otherwise."""
-    plan = ScoringPlan(
+    plan = scoring_plan(store, windows, max_length)
+    return eval_loader(EvalBatches(store, plan, current_rank()), pin_memory=pin_memory)
+
+
+def scoring_plan(store: TokenStore, windows: EvalWindows, max_length: int) -> ScoringPlan:
+    """How every token of a store is scored once."""
+    return ScoringPlan(
         store.document_starts,
         store.num_tokens,
         *windows.resolve(max_length),
         batch_size=windows.batch_size,
         carry=windows.carry,
     )
-    return eval_loader(EvalBatches(store, plan, current_rank()), pin_memory=pin_memory)
 
 
 def text_loader(

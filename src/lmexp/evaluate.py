@@ -209,6 +209,8 @@ def _show(found: Evaluated, unit_of_loss: str) -> None:
         table.add_row(f"{found.name}/{key}", text + unit)
     table.add_section()
     for key, value in found.signature.items():
+        if key in found.figures:  # shown already
+            continue
         text = value[:12] if key.endswith("hash") else str(value)
         table.add_row(key, text, style="dim")
     Console().print(table)

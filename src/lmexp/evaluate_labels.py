@@ -44,7 +44,6 @@ def evaluate_labels(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
         title = f"{loaded.path}, {split}"
         draw_confusion(classes.confusion, classes.classes, args.confusion, title=title)
         say(f"drawn in {args.confusion}")
-    counts = data.store(split).counts
-    return Evaluated(
-        split, report.figures(), signature(loaded, data, args, split), counts["dropped"], seconds
-    )
+    counts, figures = data.store(split).counts, report.figures()
+    own = signature(loaded, data, args, split, figures)
+    return Evaluated(split, figures, own, counts["dropped"], seconds)

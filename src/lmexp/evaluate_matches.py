@@ -27,6 +27,5 @@ def evaluate_matches(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
             **loaded.task.scores(data, split),
         }
     seconds = time.perf_counter() - started
-    size = {"eval.batch_size": data.evaluation.batch_size}
-    own = signature(loaded, data, args, split, **size)
+    own = signature(loaded, data, args, split, figures)
     return Evaluated(split, figures, own, data.store(split).counts["dropped"], seconds)

@@ -20,8 +20,6 @@ from lmexp.preparation import Split
 from lmexp.run_data import signature
 from lmexp.translate import as_line, evaluation_asked_for
 
-CHANGE_NO_FIGURE = ("batch_size", "batch_tokens", "sample_pairs")  # of EvalPairs
-
 
 def evaluate_pairs(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
     """The figures of a split, or of lines of one's own with their references.
@@ -63,7 +61,7 @@ def evaluate_pairs(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
         draw_by_length(groups, args.by_length, title=f"{loaded.path}, {name}")
         say(f"drawn in {args.by_length}")
     scored = name if args.source is None else str(args.source)
-    own = signature(loaded, data, args, scored, **_search(data.evaluation))
+    own = signature(loaded, data, args, scored, figures)
     return Evaluated(name, figures, own, store.counts["dropped"], seconds)
 
 
@@ -108,12 +106,3 @@ def _own_lines(args: argparse.Namespace, languages: tuple[str | None, str | None
     )
     corpus.languages = languages  # BLEU's tokenizer goes by the target's
     return corpus
-
-
-def _search(evaluation: EvalPairs) -> dict[str, Any]:
-    """What decides the outputs."""
-    return {
-        f"eval.{field.name}": getattr(evaluation, field.name)
-        for field in dataclasses.fields(evaluation)
-        if field.name not in CHANGE_NO_FIGURE
-    }

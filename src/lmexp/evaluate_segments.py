@@ -27,11 +27,5 @@ def evaluate_segments(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
             **loaded.task.scores(data, split),
         }
     seconds = time.perf_counter() - started
-    settings = {
-        "data.mask_rate": data.masking.rate,
-        "data.whole_words": data.masking.whole_words,
-        "data.pairs": data.pairs,
-        "eval.pseudo_sequences": data.evaluation.pseudo_sequences,
-    }
-    own = signature(loaded, data, args, split, **settings)
+    own = signature(loaded, data, args, split, figures)
     return Evaluated(split, figures, own, data.store(split).counts["dropped"], seconds)

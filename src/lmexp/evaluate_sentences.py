@@ -27,9 +27,5 @@ def evaluate_sentences(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
     seconds = time.perf_counter() - started
     if found := sums.collapse():
         say(found)
-    settings = {
-        "eval.importance_samples": data.evaluation.importance_samples,
-        "eval.information_sentences": data.evaluation.information_sentences,
-    }
-    own = signature(loaded, data, args, split, **settings)
+    own = signature(loaded, data, args, split, figures)
     return Evaluated(split, figures, own, data.store(split).counts["dropped"], seconds)

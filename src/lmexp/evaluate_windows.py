@@ -20,6 +20,7 @@ from lmexp.metrics import language_model_figures
 from lmexp.networks.interface import CarryingDecoder
 from lmexp.origins import of_file
 from lmexp.preparation import Preparation
+from lmexp.run_data import data_signature, figure_signature
 from lmexp.targets import build
 
 
@@ -29,8 +30,7 @@ class Scored(NamedTuple):
     name: str  # of the split, or "file"
     loader: Any
     store: Any  # packing.TokenStore
-    source: str
-    data_hash: str
+    signature: Mapping[str, Any]  # see run_data.data_signature
     dropped: Mapping[str, int]  # by reason
 
 
@@ -51,8 +51,14 @@ def evaluate_windows(loaded: Loaded, args: argparse.Namespace) -> Evaluated:
         with placement.place(loaded.task, args.device, args.precision):
             figures = _figures(loaded.task.evaluate(scored.loader), scored.store)
         seconds = time.perf_counter() - started
-    signature = _signature(loaded, recipe, args, scored)
-    return Evaluated(scored.name, figures, signature, scored.dropped, seconds)
+    own = figure_signature(
+        scored.signature,
+        figures,
+        checkpoint=loaded.path,
+        step=loaded.step,
+        precision=args.precision,
+    )
+    return Evaluated(scored.name, figures, own, scored.dropped, seconds)
 
 
 def _with_windows(loaded: Loaded, args: argparse.Namespace) -> dict[str, Any]:
@@ -94,11 +100,9 @@ def _split(loaded: Loaded, recipe: Mapping[str, Any], args: argparse.Namespace) 
     data = build_data(recipe, loaded.tokenizer, args.allow_targets)
     split = chosen_split(args.split, data.corpus.splits, "--file")
     data.prepare(fit=False, splits=(split,), announce=say)
-    facts, store = data.facts(), data.store(split)
-    source, data_hash = facts["source"], facts["data_hash"]
-    return Scored(
-        split, data.eval_dataloader(split), store, source, data_hash, store.counts["dropped"]
-    )
+    store = data.store(split)
+    own = data_signature(data, split)
+    return Scored(split, data.eval_dataloader(split), store, own, store.counts["dropped"])
 
 
 def _file(
@@ -120,17 +124,23 @@ def _file(
     )
     cleaning = build(section["cleaning"], args.allow_targets)
     dropped: Counter[str] = Counter()
+    windows = build(recipe["eval"], args.allow_targets)
     loader, store = text_loader(
         cleaning.clean(corpus.pieces("train"), dropped),
         tokenizer=loaded.tokenizer,
-        windows=build(recipe["eval"], args.allow_targets),
+        windows=windows,
         max_length=section["max_length"],
         folder=folder,
         is_stream=corpus.is_stream,
     )
-    data_hash = Preparation(corpus, cleaning).data_hash
-    counts = dropped + corpus.counts
-    return Scored("file", loader, store, str(args.file), data_hash, counts)
+    own = {
+        "data": str(args.file),
+        "data_hash": Preparation(corpus, cleaning).data_hash,
+        "tokenizer_hash": loaded.tokenizer.hash(),
+        **windows.deciding(section["max_length"]),
+        "split": str(args.file),
+    }
+    return Scored("file", loader, store, own, dropped + corpus.counts)
 
 
 def _figures(sums: Any, store: Any) -> dict[str, float]:
@@ -139,22 +149,3 @@ def _figures(sums: Any, store: Any) -> dict[str, float]:
         sums.nll, sums.tokens, sums.correct, store.num_bytes, store.num_chars, store.num_unk
     )
     return figures | {"bytes": store.num_bytes, "unk": store.num_unk}
-
-
-def _signature(
-    loaded: Loaded, recipe: Mapping[str, Any], args: argparse.Namespace, scored: Scored
-) -> dict[str, Any]:
-    """All that a figure depends on: two figures compare if these do."""
-    windows = recipe["eval"]
-    return {
-        "checkpoint": str(loaded.path),
-        "step": loaded.step,
-        "data": scored.source,
-        "data_hash": scored.data_hash,
-        "split": scored.name if args.file is None else str(args.file),
-        "tokenizer_hash": loaded.tokenizer.hash(),
-        "eval.context": windows["context"],
-        "eval.stride": windows["stride"],
-        "eval.carry": windows["carry"],
-        "precision": args.precision,
-    }

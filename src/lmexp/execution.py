@@ -88,8 +88,8 @@ def _first_words(pipe: int, seconds: float) -> bytes:
     return os.read(pipe, 1024) if waiting.poll(seconds * 1000) else b""
 
 
-def pass_at_1(programs: Sequence[str], tests: Sequence[Sequence[str]]) -> float:
-    """Share of programs that pass their tests, in [0, 100]; one program a task.
+def passed(programs: Sequence[str], tests: Sequence[Sequence[str]]) -> list[bool]:
+    """Which programs pass their tests; pass@1 is their share, as there is one a task.
 
     Raises:
         ValueError: there is nothing to run, or programs and tests are not equally many.
@@ -98,12 +98,11 @@ def pass_at_1(programs: Sequence[str], tests: Sequence[Sequence[str]]) -> float:
         raise ValueError(
             f"{len(programs)} programs and tests of {len(tests)}: give tests for every program"
         )
-    passed = [passes(program, own) for program, own in zip(programs, tests, strict=True)]
-    return 100 * sum(passed) / len(passed)
+    return [passes(program, own) for program, own in zip(programs, tests, strict=True)]
 
 
 def check_execution(tests: Mapping[str, Sequence[Sequence[str]]]) -> None:
-    """Refuse early what pass_at_1 would find out late.
+    """Refuse early what `passed` would find out late.
 
     Args:
         tests: of each pair, by split.

@@ -16,6 +16,7 @@ from lmexp.networks.interface import LabelVocab, Vocab
 from lmexp.pair_plan import Lengths, Rows
 from lmexp.preparation import Split, content_hash
 from lmexp.ragged import RAGGED_FORMAT, RaggedStore
+from lmexp.scored_examples import ScoredExamples
 from lmexp.tokenizers import LabelledTokenizer
 
 COUNTS = ("examples", "tokens", "dropped", "unseen")
@@ -60,6 +61,7 @@ class LabelledDataModule(Buckets, lightning.LightningDataModule):
     """
 
     counted: ClassVar[str] = "texts"  # what is predicted
+    unit: ClassVar[str] = "text"  # what an example is
     tokens: ClassVar[str] = "ids"  # the column of a store whose numbers are tokens
 
     def __init__(
@@ -174,6 +176,15 @@ class LabelledDataModule(Buckets, lightning.LightningDataModule):
         """Tokens that are read for each thing that is predicted."""
         reader = self.reader("train")
         return float(reader.lengths.sum()) / reader.num_labels
+
+    def scored_examples(self, split: Split) -> ScoredExamples:
+        """Examples: each is scored in one batch, however many rows it has."""
+        rows = self.scored_rows(split)
+        return ScoredExamples(self.unit, np.array(self.store(split).hashes), rows.__getitem__)
+
+    def deciding(self) -> dict[str, Any]:
+        """What decides figures beside examples and tokenizer, by the key of the recipe."""
+        return {"data.max_length": self.max_length}  # what is longer is cut
 
     def facts(self) -> dict[str, Any]:
         """What was read, for the record."""

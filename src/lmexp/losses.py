@@ -24,6 +24,8 @@ class NllSum:
     count: Tensor  # int64, predicted tokens
     plain: Tensor  # float32, without smoothing: exp(plain / count) is the perplexity
     correct: Tensor | None  # int64, tokens that were the likeliest; None where not asked for
+    each: Tensor | None = None  # (N, 2) float32, what each predicted token adds to plain and, where
+    # asked for, to correct, in the order of the labels; else (N, 1); None where not asked for
 
     def scored(self) -> Tensor:
         """(3,) float32: plain, count, correct."""
@@ -71,6 +73,7 @@ def projected_nll(
     bias: Tensor | None = None,
     smoothing: float = 0.0,
     counts_hits: bool = False,
+    keeps_each: bool = False,
 ) -> NllSum:
     """Summed negative log-likelihood of labels under the logits hidden @ weight.T + bias.
 
@@ -86,6 +89,7 @@ def projected_nll(
         bias: (V,), of the output layer; None: it has none.
         smoothing: as in token_nll.
         counts_hits: look for the likeliest token as well, which takes longer than the softmax.
+        keeps_each: return what each token adds to these sums as well.
 
     Raises:
         ValueError: hidden and labels disagree on (B, T), or hidden and weight on D.
@@ -109,10 +113,12 @@ def projected_nll(
         torch.is_grad_enabled() and tensor is not None and tensor.requires_grad
         for tensor in (hidden, weight, bias)
     )
+    columns = 1 + counts_hits
+    each = hidden.new_empty((len(labels), columns), dtype=torch.float32) if keeps_each else None
     nll, plain, correct = _ProjectedNll.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        hidden, weight, bias, labels, smoothing, counts_hits, wants
+        hidden, weight, bias, labels, smoothing, counts_hits, wants, each
     )
-    return NllSum(nll, count, plain, correct if counts_hits else None)
+    return NllSum(nll, count, plain, correct if counts_hits else None, each)
 
 
 @torch.no_grad()
@@ -150,30 +156,33 @@ class _ProjectedNll(torch.autograd.Function):
         smoothing: float,
         counts_hits: bool,
         wants: tuple[bool, bool, bool],
+        each: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Sums of nll, plain nll and hits; wants: whether each of the first three is trained."""
+        """Sums of nll, plain nll and hits; wants: whether each of the first three is trained.
+
+        What each position adds to the last two is written into `each`, where it is given.
+        """
         dtype = _product_dtype(hidden)
         ctx.dtypes = (hidden.dtype, weight.dtype, weight.dtype)
         hidden, weight = hidden.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
-        vocab_size = weight.shape[0]
-        by_hidden = torch.empty_like(hidden) if wants[0] else None
-        by_weight = torch.zeros_like(weight, dtype=torch.float32) if wants[1] else None
-        by_bias = hidden.new_zeros(vocab_size, dtype=torch.float32) if wants[2] else None
+        by_hidden, by_weight, by_bias = _gradients(hidden, weight, wants)
         plain = uniform = hidden.new_zeros((), dtype=torch.float32)
         correct = labels.new_zeros(())
-        rows = chunk_rows(vocab_size, dtype)
+        rows = chunk_rows(len(weight), dtype)
         for first in range(0, len(labels), rows):
             part, label = hidden[first : first + rows], labels[first : first + rows, None]
-            product = part @ weight.t()
-            logits = product if bias is None else product + bias
+            logits = part @ weight.t() if bias is None else part @ weight.t() + bias
             probabilities = torch.softmax(logits, dim=-1, dtype=torch.float32)
-            # log sum exp: a probability underflows, the largest never does
-            peak = logits.amax(dim=-1, keepdim=True).float()
-            log_sum = peak - probabilities.amax(dim=-1, keepdim=True).log()
-            plain = plain + (log_sum - logits.gather(1, label)).sum()
+            log_sum = _log_sum(logits, probabilities)
+            own = log_sum - logits.gather(1, label)
+            plain = plain + own.sum()
             if counts_hits:
-                correct = correct + (logits.argmax(dim=-1, keepdim=True) == label).sum()
+                hits = logits.argmax(dim=-1, keepdim=True) == label
+                correct = correct + hits.sum()
+                own = torch.cat([own, hits], dim=1)
+            if each is not None:
+                each[first : first + rows] = own
             if smoothing:  # nll under a uniform target, which smoothing mixes in
                 mean = logits.mean(dim=-1, keepdim=True, dtype=torch.float32)
                 uniform = uniform + (log_sum - mean).sum()
@@ -195,13 +204,30 @@ class _ProjectedNll(torch.autograd.Function):
     @staticmethod
     def backward(
         ctx: Any, scale: Tensor, *_: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None, None]:
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None, None, None]:
         """The gradients that forward left, times that of the sum."""
         by_hidden, by_weight, by_bias = (
             None if gradient is None else gradient.to(dtype) * scale
             for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         )
-        return by_hidden, by_weight, by_bias, None, None, None, None
+        return by_hidden, by_weight, by_bias, None, None, None, None, None
+
+
+def _gradients(
+    hidden: Tensor, weight: Tensor, wants: tuple[bool, bool, bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Room for those of (N, D) hidden states, (V, D) weights and (V,) biases that are wanted."""
+    return (
+        torch.empty_like(hidden) if wants[0] else None,
+        torch.zeros_like(weight, dtype=torch.float32) if wants[1] else None,
+        weight.new_zeros(len(weight), dtype=torch.float32) if wants[2] else None,
+    )
+
+
+def _log_sum(logits: Tensor, probabilities: Tensor) -> Tensor:
+    """(N, 1) log sum exp of logits: a probability underflows, the largest never does."""
+    peak = logits.amax(dim=-1, keepdim=True).float()
+    return peak - probabilities.amax(dim=-1, keepdim=True).log()
 
 
 def _minus_target(probabilities: Tensor, label: Tensor, smoothing: float) -> Tensor:

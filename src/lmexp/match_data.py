@@ -3,7 +3,7 @@
 import dataclasses
 from collections import Counter
 from functools import cached_property, partial
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from lmexp.pair_plan import Rows
 from lmexp.pair_preparation import PairCleaning, PairCorpus
 from lmexp.pair_store import PairStore
 from lmexp.preparation import Split
+from lmexp.scored_examples import ScoredExamples
 from lmexp.text_scores import Metric
 from lmexp.tokenizers import PairTokenizer, Tokenizer
 
@@ -36,6 +37,10 @@ class EvalMatches:
     execute: ClassVar[bool] = False
 
     batch_size: Annotated[int, Gt(0)]
+
+    def deciding(self) -> dict[str, Any]:
+        """What decides figures, by the key of the recipe."""
+        return {"eval.batch_size": self.batch_size}
 
 
 class MatchDataModule(PairDataModule):
@@ -85,6 +90,11 @@ class MatchDataModule(PairDataModule):
         shares = self._shares if split == "train" else np.zeros(store.num_pairs, np.float32)
         batch = partial(collate_matches, store, shares)
         return reads._replace(batch=EveryEpoch(batch), scored=batch)
+
+    def scored_examples(self, split: Split) -> ScoredExamples:
+        """Queries, each with what it is to find."""
+        keys = np.array(self.store(split).document_hashes)
+        return ScoredExamples("query", keys, self.scored_rows(split).__getitem__)
 
     @cached_property
     def _shares(self) -> NDArray[np.float32]:

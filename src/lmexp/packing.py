@@ -5,6 +5,7 @@ A store is a folder, named by the hash of everything that decides its content:
     tokens.bin     uint16 or uint32: the framed documents, one after the other
     documents.bin  _DOCUMENT: where each document begins, its size, a hash of its text
     lines.bin      uint64: a hash of each line that is not blank, for the overlap between splits
+    begins.bin     _LINE: where each of them begins, in tokens and in bytes; of val and test alone
     store.json     counts
 
 A document becomes `bos t1 … tn eos`; a continuous text `bos t1 … tn`. Everything is streamed:
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 FORMAT = 1  # of a store's files; part of its key
 _BLOCK_CHARS = 1_000_000  # text tokenised at once
 _DOCUMENT = np.dtype([("start", "<i8"), ("bytes", "<i8"), ("chars", "<i8"), ("hash", "<u8")])
+_LINE = np.dtype([("start", "<i8"), ("byte", "<i8")])
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -62,6 +64,7 @@ class Frame(NamedTuple):
     bos_id: int
     eos_id: int | None  # None: a continuous text has no end
     unk_id: int  # counted
+    keeps_lines: bool = False  # where lines begin is kept, so that they can be scored one by one
 
 
 class TokenStore:
@@ -95,6 +98,9 @@ class TokenStore:
         self.line_hashes: NDArray[np.uint64] = mapped(
             folder / "lines.bin", "<u8", self.counts["hashes"]
         )
+        lines = mapped(folder / "begins.bin", _LINE, self.counts["begins"])
+        self.line_starts: NDArray[np.int64] = lines["start"]
+        self.line_bytes: NDArray[np.int64] = lines["byte"]  # of the text before each
 
     def __reduce__(self) -> tuple[type["TokenStore"], tuple[Path]]:
         return TokenStore, (self.folder,)
@@ -179,9 +185,9 @@ class _Writer:
         self._frame = frame
         self._dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
         self._files = contextlib.ExitStack()
-        self._tokens, self._documents, self._lines = (
+        self._tokens, self._documents, self._lines, self._begins = (
             self._files.enter_context((folder / name).open("wb"))
-            for name in ("tokens.bin", "documents.bin", "lines.bin")
+            for name in ("tokens.bin", "documents.bin", "lines.bin", "begins.bin")
         )
         self._totals: Counter[str] = Counter()
         self._document: int | None = None  # the open one
@@ -202,10 +208,12 @@ class _Writer:
     def add(self, pieces: Sequence[Piece], encoded: Sequence[NDArray[Any]]) -> None:
         """Append pieces and their ids."""
         hashes: list[bytes] = []
+        begins: list[tuple[int, int]] = []
         for piece, ids in zip(pieces, encoded, strict=True):
             if piece.document != self._document:
                 self._end()
                 self._begin(piece.document)
+            place = self._position, self._totals["bytes"] + self._bytes
             self._append(ids)
             text = piece.text.encode()
             self._bytes += len(text)
@@ -214,13 +222,17 @@ class _Writer:
             if not text.isspace():
                 line = text.rstrip(b"\n")  # the last one of a file may lack it
                 hashes.append(hashlib.blake2b(line, digest_size=8).digest())
+                begins.append(place)
         self._lines.write(b"".join(hashes))
         self._totals.update(lines=len(pieces), hashes=len(hashes))
+        if self._frame.keeps_lines:
+            self._begins.write(np.array(begins, dtype=_LINE).tobytes())
+            self._totals["begins"] += len(begins)
         self._flush()
 
     def counts(self) -> dict[str, Any]:
         """Totals of what was written."""
-        names = ("lines", "hashes", "documents", "bytes", "chars", "unk")
+        names = ("lines", "hashes", "begins", "documents", "bytes", "chars", "unk")
         totals = {name: self._totals[name] for name in names}
         return {"format": FORMAT, "dtype": self._dtype.str, "tokens": self._position, **totals}
 

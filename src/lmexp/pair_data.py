@@ -5,6 +5,7 @@ from functools import partial
 from typing import Annotated, Any, ClassVar, Protocol
 
 import lightning
+import numpy as np
 from annotated_types import Ge, Gt
 
 from lmexp import tokenizers
@@ -15,8 +16,9 @@ from lmexp.networks.interface import PairVocab, Vocab
 from lmexp.overlap import cached_overlap
 from lmexp.pair_plan import Lengths
 from lmexp.pair_preparation import PairCleaning, PairCorpus, PairPreparation, check_tags
-from lmexp.pair_store import PairStore
+from lmexp.pair_store import PairStore, target_bytes
 from lmexp.preparation import Split
+from lmexp.scored_examples import ScoredExamples
 from lmexp.text_scores import Metric, check_metrics
 from lmexp.tokenizers import PairTokenizer, Tokenizer
 
@@ -32,6 +34,7 @@ class Evaluation(Protocol):
     def metrics(self) -> Sequence[Metric]: ...
     @property
     def execute(self) -> bool: ...
+    def deciding(self) -> dict[str, Any]: ...
 
 
 class PairDataModule(Buckets, lightning.LightningDataModule):
@@ -151,6 +154,20 @@ class PairDataModule(Buckets, lightning.LightningDataModule):
     def store(self, split: Split) -> PairStore:
         """The tokens of a prepared split."""
         return self._stores[split]
+
+    def scored_examples(self, split: Split) -> ScoredExamples:
+        """Pairs."""
+        store = self.store(split)
+        known = {}
+        if not store.num_unk and store.num_bytes:
+            sizes = target_bytes(store, self.tokenizer.target, self.max_length)
+            known["bytes"] = sizes.astype(np.float64)
+        keys = np.array(store.document_hashes)
+        return ScoredExamples("pair", keys, self.scored_rows(split).__getitem__, known)
+
+    def deciding(self) -> dict[str, Any]:
+        """What decides figures beside the pairs and the tokenizers, by the key of the recipe."""
+        return {"data.max_length": self.max_length, **self.evaluation.deciding()}
 
     def facts(self) -> dict[str, Any]:
         """What was read, for the record."""

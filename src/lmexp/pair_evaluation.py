@@ -1,12 +1,15 @@
 """How a text-to-text model is evaluated: the section eval of its recipe."""
 
 import dataclasses
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt
 
 from lmexp.decoding.beam import Beam
 from lmexp.text_scores import Metric
+
+# of EvalPairs; the last two say which figures there are
+CHANGE_NO_FIGURE = ("batch_size", "batch_tokens", "sample_pairs", "metrics", "execute")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,14 @@ class EvalPairs:
     sample_pairs: Annotated[int, Ge(0)]
     metrics: tuple[Metric, ...]
     execute: bool
+
+    def deciding(self) -> dict[str, Any]:
+        """What decides the outputs and with them figures, by the key of the recipe."""
+        return {
+            f"eval.{field.name}": getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in CHANGE_NO_FIGURE
+        }
 
     @property
     def beam(self) -> Beam:

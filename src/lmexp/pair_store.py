@@ -111,6 +111,24 @@ class PairStore:
         )
 
 
+def target_bytes(store: PairStore, tokenizer: Any, max_length: int) -> NDArray[np.int64]:
+    """(pairs,) UTF-8 bytes of each target, as far as it was not cut; of val and test.
+
+    Args:
+        store: its num_bytes are the sum of them.
+        tokenizer: of the targets.
+        max_length: of the store's frame.
+    """
+    targets = [texts[1] for texts in store.texts()]
+    sizes = np.array([len(target.encode()) for target in targets], dtype=np.int64)
+    longest = max_length - 1  # and the end
+    full = np.flatnonzero(store.target_lengths == max_length).tolist()  # cut, or just fitting
+    for row, ids in zip(full, tokenizer.encode_many([targets[row] for row in full]), strict=True):
+        if len(ids) > longest:
+            sizes[row] = len(tokenizer.decode(ids[:longest]).encode())
+    return sizes
+
+
 def write_pair_store(
     folder: Path,
     pairs: Callable[[Counter[str]], Iterable[Pair]],

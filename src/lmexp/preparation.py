@@ -99,8 +99,9 @@ class Preparation:
         Raises:
             ValueError: the split has no text.
         """
-        folder = cache_folder() / "tokens" / content_hash(self.data_hash, split, tokenizer.hash())
-        frame = document_frame(self.corpus.is_stream)
+        frame = document_frame(self.corpus.is_stream)._replace(keeps_lines=split != "train")
+        key = content_hash(self.data_hash, split, tokenizer.hash(), frame)
+        folder = cache_folder() / "tokens" / key
 
         def write(folder: Path) -> None:
             write_store(folder, lambda drops: self._pieces(split, drops), tokenizer, frame)

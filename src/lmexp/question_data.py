@@ -55,6 +55,7 @@ class QuestionDataModule(LabelledDataModule):
 
     text_kind: ClassVar[str] = "questions"
     counted: ClassVar[str] = "windows"
+    unit: ClassVar[str] = "question"
 
     def __init__(
         self,

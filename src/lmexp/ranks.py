@@ -13,7 +13,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, distributed
 from torch.distributed.rendezvous import rendezvous
 
@@ -63,6 +65,14 @@ class Ranks:
         distributed.all_reduce(sums)
         totals: list[float] = sums.tolist()
         return totals
+
+    def summed(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The sum of arrays of the same shape, one of each rank."""
+        if self.world_size == 1:
+            return array
+        total = torch.tensor(array, device=self.device)
+        distributed.all_reduce(total)
+        return total.cpu().numpy()
 
     def gathered(self, mine: T) -> list[T]:
         """What each rank has, in their order, on all of them."""

@@ -2,7 +2,8 @@
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lmexp.build import build_data
@@ -28,26 +29,69 @@ def data_of_run(
     return data
 
 
-def signature(
-    loaded: Loaded, data: Any, args: argparse.Namespace, split: str, **settings: Any
+def data_signature(data: Any, split: str) -> dict[str, Any]:
+    """What a figure depends on beside the model.
+
+    Args:
+        data: what it is of, prepared.
+        split: or the file in its place.
+    """
+    return {
+        "data": data.corpus.source,
+        "data_hash": data.data_hash,
+        "tokenizer_hash": data.tokenizer.hash(),
+        **data.deciding(),
+        "split": split,
+    }
+
+
+def figure_signature(
+    of_data: Mapping[str, Any],
+    figures: Mapping[str, Any],
+    *,
+    checkpoint: Path,
+    step: int,
+    precision: str,
 ) -> dict[str, Any]:
-    """All that a figure depends on: two figures compare if these do.
+    """All that figures depend on: two figures compare if these do.
+
+    Args:
+        of_data: see data_signature.
+        figures: those of whole outputs say themselves how they were computed, and with which
+            version of what: `bleu_signature` and others.
+        checkpoint: that was evaluated.
+        step: optimizer steps that it was trained for.
+        precision: in which it was evaluated.
+    """
+    return {
+        "checkpoint": str(checkpoint),
+        "step": step,
+        **of_data,
+        "precision": precision,
+        **{name: value for name, value in figures.items() if name.endswith("_signature")},
+    }
+
+
+def signature(
+    loaded: Loaded,
+    data: Any,
+    args: argparse.Namespace,
+    split: str,
+    figures: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Of the figures of a command.
 
     Args:
         loaded: what was evaluated.
         data: what it was evaluated on, prepared.
         args: of the command.
         split: or the file in its place.
-        settings: key of the recipe -> what else decides the figures.
+        figures: see figure_signature.
     """
-    return {
-        "checkpoint": str(loaded.path),
-        "step": loaded.step,
-        "data": data.corpus.source,
-        "data_hash": data.data_hash,
-        "tokenizer_hash": loaded.tokenizer.hash(),
-        "data.max_length": data.max_length,  # what is longer is cut
-        **settings,
-        "precision": args.precision,
-        "split": split,
-    }
+    return figure_signature(
+        data_signature(data, split),
+        figures,
+        checkpoint=loaded.path,
+        step=loaded.step,
+        precision=args.precision,
+    )

@@ -16,6 +16,7 @@ from lmexp.masking import Masking, WordEdges
 from lmexp.pair_plan import Lengths, Rows
 from lmexp.preparation import Cleaning, Corpus, Split
 from lmexp.prepared_text import PreparedText
+from lmexp.scored_examples import ScoredExamples
 from lmexp.segment_plan import OF_EVALUATION, Pairs, Segments, cut
 from lmexp.tokenizers import Tokenizer
 
@@ -144,6 +145,21 @@ class SegmentDataModule(Buckets, PreparedText):
     def reads_per_label(self) -> float:
         """Tokens that are read for each that is hidden, on average."""
         return 1 / self.masking.rate
+
+    def scored_examples(self, split: Split) -> ScoredExamples:
+        """Sequences. Another tokenizer cuts others, hides others' tokens, and gives other keys."""
+        keys = self.reader(split).segments.keys(self.store(split), self.tokenizer.hash())
+        return ScoredExamples("sequence", keys, self.scored_rows(split).__getitem__)
+
+    def deciding(self) -> dict[str, Any]:
+        """What decides figures beside text and tokenizer, by the key of the recipe."""
+        return {
+            "data.max_length": self.max_length,
+            "data.mask_rate": self.masking.rate,
+            "data.whole_words": self.masking.whole_words,
+            "data.pairs": self.pairs,
+            "eval.pseudo_sequences": self.evaluation.pseudo_sequences,
+        }
 
     def facts(self) -> dict[str, Any]:
         """What was read, for the record."""

@@ -3,7 +3,8 @@
 Shapes: N tokens of a chunk.
 """
 
-from typing import Literal, NamedTuple, Protocol
+import hashlib
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,6 +130,23 @@ class Segments:
         """Its ids."""
         start, length = self._chunks.starts[number], self._chunks.lengths[number]
         return self._tokens[start : start + length].astype(np.int64)
+
+    def keys(self, store: Any, tokenizer_hash: str) -> NDArray[np.uint64]:
+        """(chunks,) a hash of each: of its document's text, its place there, and the tokenizer.
+
+        Args:
+            store: the packing.TokenStore of the tokens.
+            tokenizer_hash: which decides what is cut and hidden.
+        """
+        documents = self._chunks.documents
+        places = self._chunks.starts - np.asarray(store.document_starts)[documents]
+        hashes = np.asarray(store.document_hashes)[documents]
+        rows = zip(hashes.tolist(), places.tolist(), self._chunks.lengths.tolist(), strict=True)
+        digests = (
+            hashlib.blake2b(f"{tokenizer_hash} {row}".encode(), digest_size=8).digest()
+            for row in rows
+        )
+        return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
     def _cut(self, ids: Ids, draw: np.random.Generator) -> int:
         """Where the second segment begins: with a word, if there are two."""

@@ -14,6 +14,7 @@ from lmexp.packing import TokenStore
 from lmexp.pair_plan import Lengths, Rows
 from lmexp.preparation import Cleaning, Corpus, Split
 from lmexp.prepared_text import PreparedText
+from lmexp.scored_examples import ScoredExamples
 from lmexp.segment_plan import Chunks, cut_extents, extents
 from lmexp.tokenizers import Tokenizer
 
@@ -136,6 +137,20 @@ class SentenceDataModule(Buckets, PreparedText):
         """Tokens of an epoch."""
         return float(self.reader("train").lengths.source.sum())
 
+    def scored_examples(self, split: Split) -> ScoredExamples:
+        """Documents: a long one is several sentences, which a tokenizer decides."""
+        documents, rows = self.reader(split).documents, self.scored_rows(split)
+        keys = np.array(self.store(split).document_hashes)
+        return ScoredExamples("document", keys, lambda batch: documents[rows[batch]])
+
+    def deciding(self) -> dict[str, Any]:
+        """What decides figures beside text and tokenizer, by the key of the recipe."""
+        return {
+            "data.max_length": self.max_length,
+            "eval.importance_samples": self.evaluation.importance_samples,
+            "eval.information_sentences": self.evaluation.information_sentences,
+        }
+
     def facts(self) -> dict[str, Any]:
         """What was read, for the record."""
         return super().facts() | (self.padding_facts() if "train" in self._stores else {})
@@ -154,6 +169,7 @@ class Reader:
     def __init__(self, store: TokenStore, chunks: Chunks, word_dropout: float, seed: int) -> None:
         self._tokens, self._chunks = store.tokens, chunks
         self._word_dropout, self._seed = word_dropout, seed
+        self.documents = chunks.documents  # that each sentence is of
         lengths = chunks.lengths + ENDS
         self.lengths = Lengths(lengths, lengths)
 

@@ -43,6 +43,7 @@ class TagDataModule(LabelledDataModule):
 
     text_kind: ClassVar[str] = "tags"
     counted: ClassVar[str] = "words"
+    unit: ClassVar[str] = "sentence"
 
     def __init__(
         self,

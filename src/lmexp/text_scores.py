@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 Metric = Literal["bleu", "chrf", "ter", "rouge", "exact_match"]
 
 TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}  # of BLEU; 13a for other languages
@@ -26,6 +29,8 @@ class TextScores(NamedTuple):
 
     figures: dict[str, float]  # by metric; of rouge rouge1, rouge2 and rougeL
     signatures: dict[str, str]  # by metric, but for exact_match: sacrebleu's own; rouge's ours
+    segments: dict[str, NDArray[np.float64]]  # by figure, (N,) or (N, K) of its N outputs: what it
+    # is the mean of, in [0, 100]; of bleu, chrf and ter sacrebleu's statistics, which it sums up
 
 
 def text_scores(
@@ -59,17 +64,22 @@ def text_scores(
         )
     figures: dict[str, float] = {}
     signatures: dict[str, str] = {}
+    segments: dict[str, NDArray[np.float64]] = {}
     code = re.split("[-_]", language or "")[0]
     for metric in metrics:
         if metric == "exact_match":
             equal = [output in own for output, own in zip(outputs, references, strict=True)]
             figures[metric] = 100 * sum(equal) / len(equal)
+            segments[metric] = 100 * np.array(equal, dtype=np.float64)
         elif metric == "rouge":
-            rouge, signatures[metric] = _rouge(outputs, references, code)
-            figures |= rouge
+            own_segments, signatures[metric] = _rouge(outputs, references, code)
+            figures |= {name: sum(own.tolist()) / len(own) for name, own in own_segments.items()}
+            segments |= own_segments
         else:
-            figures[metric], signatures[metric] = _sacrebleu(metric, outputs, references, code)
-    return TextScores(figures, signatures)
+            figures[metric], signatures[metric], segments[metric] = _sacrebleu(
+                metric, outputs, references, code
+            )
+    return TextScores(figures, signatures, segments)
 
 
 def check_metrics(metrics: Sequence[Metric], language: str | None) -> None:
@@ -96,7 +106,7 @@ def _sacrebleu(
     outputs: Sequence[str],
     references: Sequence[Sequence[str]],
     code: str,
-) -> tuple[float, str]:
+) -> tuple[float, str, NDArray[np.float64]]:
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
     from sacrebleu.metrics.ter import TER
@@ -111,26 +121,28 @@ def _sacrebleu(
             scorer = CHRF()
         case "ter":
             scorer = TER()
-    score = float(scorer.corpus_score(list(outputs), streams).score)
-    return score, str(scorer.get_signature())
+    # corpus_score() in two steps: between them stand the statistics, which take the time
+    scorer._check_corpus_score_args(list(outputs), streams)
+    statistics = scorer._extract_corpus_statistics(list(outputs), streams)
+    score = float(scorer._aggregate_and_compute(statistics).score)
+    return score, str(scorer.get_signature()), np.array(statistics, dtype=np.float64)
 
 
 def _rouge(
     outputs: Sequence[str], references: Sequence[Sequence[str]], code: str
-) -> tuple[dict[str, float], str]:
+) -> tuple[dict[str, NDArray[np.float64]], str]:
     from importlib.metadata import version
 
     from rouge_score.rouge_scorer import RougeScorer
 
     own_words = code != "en"
     scorer = RougeScorer(list(ROUGE), tokenizer=UnicodeWords() if own_words else None)
-    totals = dict.fromkeys(ROUGE, 0.0)
-    for output, own in zip(outputs, references, strict=True):
+    found = {name: np.zeros(len(outputs)) for name in ROUGE}
+    for place, (output, own) in enumerate(zip(outputs, references, strict=True)):
         for name, score in scorer.score_multi(list(own), output).items():
-            totals[name] += float(score.fmeasure)
-    figures = {name: 100 * total / len(outputs) for name, total in totals.items()}
+            found[name][place] = 100 * float(score.fmeasure)
     tokenizer = "unicode-words,han-and-kana-by-character" if own_words else "default"
-    return figures, f"rouge-score:{version('rouge-score')}|stemmer:no|tok:{tokenizer}"
+    return found, f"rouge-score:{version('rouge-score')}|stemmer:no|tok:{tokenizer}"
 
 
 class UnicodeWords:

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmexp import checkpoint as checkpoints
 from lmexp.callbacks import Recorder, Segments
 from lmexp.cpu import cure_allocator
 from lmexp.errors import one_line, say
 from lmexp.failures import FailureKeeper
-from lmexp.hardware import autocast, peak_flops_of_all
+from lmexp.final_test import sample_of, tested
+from lmexp.hardware import peak_flops_of_all
 from lmexp.keeping import Keeper
 from lmexp.launch_ranks import LOST
 from lmexp.networks.flops import flops_per_token
@@ -21,7 +21,7 @@ from lmexp.record_files import SUMMARY
 from lmexp.report import NoProgress, Progress, print_end, print_start
 from lmexp.stopping import Ballot, Signals, Stopper, Terminated
 from lmexp.targets import build
-from lmexp.tasks.interface import Interrupted, NonFiniteError, Sample
+from lmexp.tasks.interface import Interrupted, NonFiniteError
 from lmexp.trainer import build_trainer, max_seconds
 
 
@@ -137,7 +137,7 @@ def _train(parts: Parts, record: Record | NoRecord, signals: Signals) -> int:
         with progress:
             trainer.fit(parts.task, segments, parts.data.val_dataloader(), ckpt_path=parts.saved)
         _obey(parts.task)  # a signal that came while the last step was validated or saved
-        summary = _test(parts, trainer, recorder)
+        summary = tested(parts, trainer, recorder)
         _obey(parts.task)
     except Interrupted:
         raise Terminated(parts.task.ballot.signal, is_agreed=True) from None
@@ -212,7 +212,7 @@ def _callbacks(
         flops_per_token=cost["flops_per_token"],
         peak_flops=cost["peak_flops"],
         scored=parts.data.store("val"),
-        sample=lambda: _sample(parts),
+        sample=lambda: sample_of(parts),
     )
     limit = max_seconds(settings.max_time) if settings.max_time is not None else None
     stopper = Stopper(parts.total_steps, limit, settings.patience)
@@ -235,47 +235,3 @@ def _callbacks(
         ranks=parts.ranks,
     )
     return recorder, keeper, stopper, segments
-
-
-def _gathered(task: Any) -> contextlib.AbstractContextManager[None]:
-    """Meanwhile ranks may take as many steps of the network as each likes; all come here."""
-    return task.shards.gathered() if task.shards is not None else contextlib.nullcontext()
-
-
-def _sample(parts: Parts) -> Sample | None:
-    """Of the network as it stands; None: not wanted."""
-    if not parts.task.wants_sample(parts.data):
-        return None
-    with _gathered(parts.task):
-        sample: Sample | None = parts.task.sample(parts.data)
-        return sample
-
-
-def _test(parts: Parts, trainer: Any, recorder: Recorder) -> dict[str, Any]:
-    """The best validation, and the test split, where there is one, with its weights."""
-    best = parts.folder / "checkpoints" / "best.ckpt"
-    saved = checkpoints.read(best)
-    if parts.task.shards is None:
-        parts.task.load_state_dict(saved["state_dict"])
-    else:
-        parts.task.shards.load_state_dict(parts.task, saved["state_dict"])
-    if parts.task.average is not None:
-        parts.task.average.restore(saved["training"]["average"])
-    figures = {}
-    if "test" in parts.data.corpus.splits:
-        trainer.test(parts.task, parts.data.test_dataloader(), verbose=False)
-        figures = parts.task.validated(parts.data.store("test"))
-    parts.task.to(parts.ranks.device)  # Lightning has left it on the CPU
-    parts.task.put_average_in()
-    if "test" in parts.data.corpus.splits:
-        with _gathered(parts.task), autocast(parts.ranks.device, parts.hardware.precision):
-            figures |= parts.task.scores(parts.data, "test")
-    sample = _sample(parts)
-    return {
-        **{f"best/{name.removeprefix('val/')}": value for name, value in recorder.best.items()},
-        **{f"test/{name}": value for name, value in figures.items()},
-        "tokens_per_second": recorder.tokens_per_second,
-        "text_kind": parts.task.text_kind,
-        "monitor": parts.task.monitor.removeprefix("val/"),  # chose the checkpoint
-        **({"sample": sample.text} if sample is not None else {}),
-    }

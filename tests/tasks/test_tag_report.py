@@ -12,7 +12,7 @@ GROUPS = {"trigger": "*-trigger", "argument": "*"}
 def report(groups):
     gold = [[1, 0, 3, 4], [2, 0, 3, 0]]
     given = [[1, 3, 3, 0], [1, 0, 3, 0]]
-    return tag_report(Tagged(0.0, 8, gold, given), NAMES, groups, Ranks())
+    return tag_report(Tagged(0.0, 8, gold, given, list(range(len(gold)))), NAMES, groups, Ranks())
 
 
 def test_a_type_is_of_the_first_group_whose_pattern_fits():

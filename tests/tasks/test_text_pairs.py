@@ -7,7 +7,8 @@ import torch
 
 from lmexp.batch import IGNORE, MatchBatch
 from lmexp.networks.interface import PairVocab, Vocab
-from lmexp.tasks.text_pairs import TextPairs, ranked
+from lmexp.tasks.match_ranks import ranked, ranks_of
+from lmexp.tasks.text_pairs import TextPairs
 from tests.networks.architectures import ENCODERS
 
 TEXT = Vocab(size=61, pad_id=0, bos_id=2, eos_id=3, mask_id=4)
@@ -125,7 +126,8 @@ def test_ranks_by_hand():
     candidates = {(1,): axes[0], (2,): axes[1], (3,): axes[2]}
     query = torch.tensor([3.0, 2.0, 1.0])
 
-    figures = ranked([query, query, query], [(1,), (2,), (3,)], candidates)
+    found = ranks_of([query, query, query], [(1,), (2,), (3,)], candidates)
+    figures = ranked(found, len(candidates))
 
     assert figures["recall_at_1"] == pytest.approx(1 / 3)
     assert figures["recall_at_10"] == 1.0
@@ -137,7 +139,7 @@ def test_of_equal_scores_the_right_one_counts_as_the_last():
     same = torch.tensor([1.0, 0.0])
     candidates = {(n,): same for n in range(4)}
 
-    assert ranked([same], [(0,)], candidates)["mrr"] == 1 / 4
+    assert ranks_of([same], [(0,)], candidates) == [4]
 
 
 def test_an_untrained_loss_is_near_the_log_of_the_candidates():

@@ -185,7 +185,7 @@ def test_a_sample_shows_what_was_found_and_what_was_missed_of_it(is_joined):
     """Of two equal names one of which is found the other is missed."""
     model = task()
     own = batch([1, 0, 1])
-    model._tagged = lambda _: Tagged(0.0, 3, [[1, 0, 1]], [[0, 0, 1]])
+    model._tagged = lambda _: Tagged(0.0, 3, [[1, 0, 1]], [[0, 0, 1]], [0])
     data = SimpleNamespace(
         evaluation=SimpleNamespace(sample_sentences=1),
         corpus=SimpleNamespace(joins_words=is_joined),

@@ -13,7 +13,7 @@ from lmexp.networks.interface import State
 from lmexp.optimizers import fuse, norm_and_factor, parameter_groups, rescale
 from lmexp.schedules import Schedule
 from lmexp.seeds import seed_torch
-from lmexp.tasks.accumulation import Accumulating
+from lmexp.tasks.examples import ExampleKeeping
 from lmexp.tasks.guard import MOST_IN_A_ROW, Guard
 from lmexp.tasks.interface import NonFiniteError, Sample
 from lmexp.tasks.pieces import in_order, on_cpu
@@ -21,7 +21,7 @@ from lmexp.tasks.pieces import in_order, on_cpu
 MakeOptimizer = Callable[[list[dict[str, Any]]], Optimizer]
 
 
-class Task(Accumulating):
+class Task(ExampleKeeping):
     """A network under training. A subclass says what its loss is and what validation reports.
 
     Args:

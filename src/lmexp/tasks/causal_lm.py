@@ -6,8 +6,10 @@ Shapes: B sequences, T tokens, D model width, V vocabulary.
 from collections.abc import Iterable
 from typing import Annotated, Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from annotated_types import Ge, Gt, Lt
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lmexp.batch import EvalBatch, TokenBatch, move
@@ -18,6 +20,7 @@ from lmexp.metrics import language_model_figures
 from lmexp.networks.interface import CarryingDecoder, Decoder, State, Vocab
 from lmexp.ranks import Ranks
 from lmexp.schedules import Schedule
+from lmexp.scored_examples import ExampleSums
 from lmexp.tasks.base import MakeOptimizer, Task
 from lmexp.tasks.interface import Sample, Sums
 
@@ -50,12 +53,33 @@ class EvalSums(NamedTuple):
         return EvalSums(nll, int(tokens), int(correct))
 
 
+LIKELIHOOD: dict[str, tuple[str, ...]] = {  # figures, and what they are computed of
+    "loss": ("ratio", "nats", "tokens"),
+    "perplexity": ("perplexity", "nats", "tokens"),
+    "bits_per_byte": ("bits_per_byte", "nats", "bytes"),
+    "accuracy": ("ratio", "correct", "tokens"),
+}
+
+
 class ScoredText(Protocol):
     """Totals of a tokenised split (packing.TokenStore)."""
 
     num_bytes: int  # UTF-8 bytes of the cleaned text
     num_chars: int
     num_unk: int  # tokens that the tokenizer itself made <unk>
+
+
+def add_tokens(sums: ExampleSums, examples: NDArray[np.int64], nll: NllSum) -> None:
+    """Add a batch to the nats, tokens and correct ones of its examples.
+
+    Args:
+        sums: of all.
+        examples: (N,) the example of each predicted token.
+        nll: of the batch, with `each`.
+    """
+    assert nll.each is not None
+    nats, correct = nll.each.cpu().double().numpy().T
+    sums.add(examples, nats=nats, tokens=1.0, correct=correct)
 
 
 class CausalLM(Task):
@@ -78,6 +102,9 @@ class CausalLM(Task):
     """
 
     network_kind = "decoder"
+    keeps_examples = True
+    example_sums = ("nats", "tokens", "correct")
+    example_metrics = LIKELIHOOD
 
     def __init__(
         self,
@@ -137,8 +164,14 @@ class CausalLM(Task):
     def _nll(
         self, hidden: Tensor, labels: Tensor, *, smoothing: float = 0.0, counts_hits: bool = False
     ) -> NllSum:
-        weight = self.decoder.output.weight
-        return projected_nll(hidden, weight, labels, smoothing=smoothing, counts_hits=counts_hits)
+        return projected_nll(
+            hidden,
+            self.decoder.output.weight,
+            labels,
+            smoothing=smoothing,
+            counts_hits=counts_hits,
+            keeps_each=counts_hits and self.examples is not None,
+        )
 
     def _hidden(
         self, batch: TokenBatch, carried: State | None, carries: bool
@@ -159,11 +192,11 @@ class CausalLM(Task):
         """Sums over an evaluation loader: every label once, without smoothing, in float64."""
         total, carried = EvalSums(0.0, 0, 0), None
         for step in batches:
-            sums, carried = self._scored(step, carried)
-            total = total.plus(sums)
+            nll, carried = self._scored(step, carried)
+            total = total.plus(nll.scored())
         return total
 
-    def _scored(self, step: EvalBatch, carried: State | None) -> tuple[Tensor, State | None]:
+    def _scored(self, step: EvalBatch, carried: State | None) -> tuple[NllSum, State | None]:
         batch = move(step.batch, self.device)
         if step.carries and not self.can_carry:
             raise ValueError(
@@ -171,7 +204,7 @@ class CausalLM(Task):
                 f"{type(self.network).__name__} has none: write eval.carry=false"
             )
         hidden, state = self._hidden(batch, carried if step.carries else None, self.can_carry)
-        return self._nll(hidden, batch.labels, counts_hits=True).scored(), state
+        return self._nll(hidden, batch.labels, counts_hits=True), state
 
     def wants_sample(self, data: Any) -> bool:
         """With task.sample_tokens."""
@@ -202,8 +235,10 @@ class CausalLM(Task):
 
     def validation_step(self, step: EvalBatch, batch_idx: int) -> None:
         """Add one batch to the sums of this validation."""
-        sums, self._carried_eval = self._scored(step, self._carried_eval)
-        self._validation = self._validation.plus(sums)
+        nll, self._carried_eval = self._scored(step, self._carried_eval)
+        self._validation = self._validation.plus(nll.scored())
+        if self.examples is not None:
+            add_tokens(self.by_example, self.examples.of_batch(batch_idx), nll)
 
     def validated(self, store: ScoredText) -> dict[str, float]:
         """Figures of the validation or test that has just ended; every rank has to ask."""

@@ -4,11 +4,13 @@ Shapes: B sequences, T tokens, N hidden tokens, D model width, V vocabulary.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lmexp.batch import IGNORE, SegmentBatch, move
@@ -18,9 +20,13 @@ from lmexp.networks.interface import State, Vocab
 from lmexp.ranks import Ranks
 from lmexp.schedules import Schedule
 from lmexp.tasks.base import MakeOptimizer, Task
+from lmexp.tasks.causal_lm import add_tokens
 from lmexp.tasks.encoding import BuildsEncoder, checked_encoder
 from lmexp.tasks.interface import Sample, Sums
 from lmexp.tasks.masked_network import MaskedNetwork
+
+SUMS = ("nats", "tokens", "correct", "pair_nats", "pairs", "correct_pairs")  # as MaskedSums
+OF_TOKENS = 3  # of them
 
 
 class MaskedSums(NamedTuple):
@@ -82,6 +88,14 @@ class MaskedLM(Task):
 
     network_kind = "encoder"
     text_kind = "segments"
+    keeps_examples = True
+    example_metrics: ClassVar = {
+        "loss": ("ratio", "nats", "tokens"),
+        "perplexity": ("perplexity", "nats", "tokens"),
+        "accuracy": ("ratio", "correct", "tokens"),
+        "pair_loss": ("ratio", "pair_nats", "pairs"),
+        "pair_accuracy": ("ratio", "correct_pairs", "pairs"),
+    }
 
     def __init__(
         self,
@@ -103,6 +117,7 @@ class MaskedLM(Task):
         )
         self.vocab = vocab
         self.pair_weight = pair_weight
+        self.example_sums = SUMS[: None if has_pairs else OF_TOKENS]
 
     @property
     def masked(self) -> Any:
@@ -130,6 +145,7 @@ class MaskedLM(Task):
             labels[is_hidden][None],
             bias=output.bias,
             counts_hits=counts_hits,
+            keeps_each=counts_hits and self.examples is not None,
         )
 
     def wants_sample(self, data: Any) -> bool:
@@ -162,7 +178,10 @@ class MaskedLM(Task):
     @torch.no_grad()
     def validation_step(self, batch: SegmentBatch, batch_idx: int) -> None:
         """Add one batch to the sums of this validation."""
-        self._validation = self._validation.plus(self._scored(batch))
+        tokens, pairs = self._found(batch)
+        self._validation = self._validation.plus(_together(tokens, pairs))
+        if self.examples is not None:
+            self._keep(self.examples.of_batch(batch_idx), batch, tokens, pairs)
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[SegmentBatch]) -> MaskedSums:
@@ -172,18 +191,30 @@ class MaskedLM(Task):
             total = total.plus(self._scored(batch))
         return total
 
+    def _keep(
+        self, examples: NDArray[np.int64], batch: SegmentBatch, tokens: NllSum, pairs: Tensor
+    ) -> None:
+        """Add a batch to the sums of its sequences; one without a sequence has a row of nothing."""
+        hidden = (batch.labels != IGNORE).sum(dim=1).cpu().numpy()[: len(examples)]
+        add_tokens(self.by_example, np.repeat(examples, hidden), tokens)
+        of_pairs = pairs[:, : len(examples)].cpu().double().numpy()
+        self.by_example.add(examples, **dict(zip(SUMS[OF_TOKENS:], of_pairs, strict=False)))
+
     def _scored(self, batch: SegmentBatch) -> Tensor:
         """(6,) float32, as MaskedSums."""
+        return _together(*self._found(batch))
+
+    def _found(self, batch: SegmentBatch) -> tuple[NllSum, Tensor]:
+        """What is to be said of hidden tokens, and (3, B) float32 of pairs; (0, B) without them."""
         batch = move(batch, self.device)
         hidden = self.masked.hidden(batch.input_ids, batch.attention_mask, batch.segment_ids)
-        tokens = self._nll(hidden, batch.labels, counts_hits=True).scored()
+        tokens = self._nll(hidden, batch.labels, counts_hits=True)
         judged = self.masked.judged(hidden)
         if judged is None:
-            return torch.cat([tokens, tokens.new_zeros(3)])
+            return tokens, tokens.plain.new_zeros(0, len(batch.labels))
         is_pair = batch.belongs != IGNORE
         hits = (judged.argmax(dim=-1) == batch.belongs) & is_pair
-        pairs = [_pair_nll(judged, batch).sum(), is_pair.sum().float(), hits.sum().float()]
-        return torch.cat([tokens, torch.stack(pairs)])
+        return tokens, torch.stack([_pair_nll(judged, batch), is_pair.float(), hits.float()])
 
     def validated(self, store: Any) -> dict[str, float]:
         """Figures of the validation or test that has just ended; every rank has to ask."""
@@ -205,6 +236,12 @@ class MaskedLM(Task):
                 nll, tokens = nll + sums[0], tokens + int(sums[1])
         total, count = self.ranks.total(nll, tokens)
         return {"pseudo_perplexity": perplexity(total / count)} if count else {}
+
+
+def _together(tokens: NllSum, pairs: Tensor) -> Tensor:
+    """(6,) float32, as MaskedSums."""
+    of_pairs = pairs.sum(dim=1) if len(pairs) else pairs.new_zeros(len(SUMS) - OF_TOKENS)
+    return torch.cat([tokens.scored(), of_pairs])
 
 
 def _pair_nll(judged: Tensor, batch: SegmentBatch) -> Tensor:

@@ -3,11 +3,13 @@
 Shapes: B windows, P places: none, and the words of a window; D model width.
 """
 
-from collections.abc import Iterable
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from annotated_types import Ge, Gt, Lt
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lmexp.answer_scores import AnswerScores, mostly_han, score_answer
@@ -95,6 +97,8 @@ class QuestionAnswering(Task):
     text_kind = "questions"
     monitor = "val/f1"
     greater_is_better = True
+    keeps_examples = True
+    example_metrics: ClassVar = {"exact_match": ("mean", "exact"), "f1": ("mean", "f1")}
 
     def __init__(
         self,
@@ -132,6 +136,7 @@ class QuestionAnswering(Task):
         """With no question."""
         self._validation: list[Answered] = []
         self._nll_sum, self._windows = 0.0, 0
+        self._scored: dict[int, AnswerScores] = {}  # by question; known when it is reported
 
     @torch.no_grad()
     def validation_step(self, batch: QuestionBatch, batch_idx: int) -> None:
@@ -160,10 +165,13 @@ class QuestionAnswering(Task):
         if by_character is None:
             by_character = mostly_han([text for *_, answers in kept for text in answers])
         mine = {True: AnswerScores(), False: AnswerScores()}
+        self._scored = {}
         for answer in self._validation:
             given = self.text(answer, store, kept)
             right = kept[answer.example][3]
-            own = score_answer(given, right, by_character=by_character)
+            own = self._scored[answer.example] = score_answer(
+                given, right, by_character=by_character
+            )
             mine[bool(right)] = mine[bool(right)].plus(own)
         with_answer, without_answer = AnswerScores(), AnswerScores()
         for scores in ranks.gathered(mine):
@@ -171,6 +179,13 @@ class QuestionAnswering(Task):
             without_answer = without_answer.plus(scores[False])
         nll, windows = ranks.total(self._nll_sum, self._windows)
         return AnswerReport(nll / max(windows, 1), with_answer, without_answer)
+
+    def example_outputs(self, data: Any, split: str) -> Mapping[str, NDArray[np.float64]]:
+        """Exact match and F1 of each question."""
+        found = {name: np.zeros(len(self._scored)) for name in ("exact", "f1")}
+        for place, scores in enumerate(self._scored.values()):
+            found["exact"][place], found["f1"][place] = scores.exact, scores.f1
+        return self.in_order(list(self._scored), found)
 
     def answered(self, scores: Tensor, batch: QuestionBatch) -> list[Answered]:
         """The likeliest answer to each question of a batch, over all windows of its context."""

@@ -4,8 +4,13 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from lmexp.label_scores import LabelCounts, Report, Row, entity_counts, token_counts
+import numpy as np
+from numpy.typing import NDArray
+
+from lmexp.label_scores import LabelCounts, Report, Row, entity_counts, spans, token_counts
 from lmexp.ranks import Ranks
+
+COUNTED = ("right", "given", "true")  # entities
 
 
 class Tagged(NamedTuple):
@@ -15,6 +20,7 @@ class Tagged(NamedTuple):
     known: int  # such words
     gold: list[list[int]]
     given: list[list[int]]
+    numbers: list[int]  # of the sentences in their split
 
     def plus(self, other: "Tagged") -> "Tagged":
         """Both, one after the other."""
@@ -23,6 +29,7 @@ class Tagged(NamedTuple):
             self.known + other.known,
             self.gold + other.gold,
             self.given + other.given,
+            self.numbers + other.numbers,
         )
 
 
@@ -74,10 +81,51 @@ def tag_report(
         groups: see TokenLabels.entity_groups.
         ranks: all of them.
     """
-    gold, given = ([[names[n] for n in own] for own in part] for part in tagged[2:])
+    gold, given = (
+        [[names[n] for n in own] for own in part] for part in (tagged.gold, tagged.given)
+    )
     mine = entity_counts(gold, given), token_counts(gold, given)
     entities, tokens = LabelCounts({}), LabelCounts({})
     for of_entities, of_tokens in ranks.gathered(mine):
         entities, tokens = entities.plus(of_entities), tokens.plus(of_tokens)
     nll, known = ranks.total(tagged.nll, tagged.known)
     return TagReport(nll / max(known, 1), entities, tokens, groups)
+
+
+def of_sentences(
+    tagged: Tagged, names: list[str], groups: Mapping[str, str]
+) -> dict[str, NDArray[np.float64]]:
+    """Counts of each sentence: entities right, given and true, and those of each group; words.
+
+    Args:
+        tagged: S sentences.
+        names: of tags by number.
+        groups: see TokenLabels.entity_groups.
+
+    Returns:
+        (S,) each, by the names of example_figures.
+    """
+    kinds = ("entity", *groups)
+    counts = {f"{kind}_{what}": np.zeros(len(tagged.gold)) for kind in kinds for what in COUNTED}
+    counts |= {name: np.zeros(len(tagged.gold)) for name in ("words_right", "words")}
+    for place, (gold, given) in enumerate(zip(tagged.gold, tagged.given, strict=True)):
+        true, found = (set(spans([names[n] for n in own])) for own in (gold, given))
+        for what, own in zip(COUNTED, (true & found, found, true), strict=True):
+            for span in own:
+                group = next((n for n in groups if fnmatchcase(span.type, groups[n])), None)
+                for kind in {"entity", group or "entity"}:
+                    counts[f"{kind}_{what}"][place] += 1
+        counts["words"][place] = len(gold)
+        counts["words_right"][place] = sum(a == b for a, b in zip(gold, given, strict=True))
+    return counts
+
+
+def example_figures(groups: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Figures of TagReport that are computed of sums over sentences, and of which."""
+    figures: dict[str, tuple[str, ...]] = {}
+    for kind in ("entity", *groups):
+        right, given, true = (f"{kind}_{what}" for what in COUNTED)
+        figures[f"{kind}_f1"] = ("f1", right, given, true)
+        figures[f"{kind}_precision"] = ("ratio", right, given)
+        figures[f"{kind}_recall"] = ("ratio", right, true)
+    return {**figures, "token_accuracy": ("ratio", "words_right", "words")}

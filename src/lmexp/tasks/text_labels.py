@@ -5,7 +5,7 @@ Shapes: B texts, K labels.
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -95,6 +95,11 @@ class TextLabels(Task):
     text_kind = "labels"
     monitor = "val/accuracy"
     greater_is_better = True
+    keeps_examples = True
+    example_metrics: ClassVar = {
+        "accuracy": ("mean", "all_right"),
+        "micro_f1": ("f1", "right", "given", "true"),
+    }
 
     def __init__(
         self,
@@ -129,6 +134,7 @@ class TextLabels(Task):
             network, optimizer, schedule, seed=seed, clip_norm=clip_norm, ema_decay=ema_decay
         )
         self.vocab, self.multiple = vocab, multiple
+        self.example_sums = ("all_right", "right", "given", "true") if multiple else ("all_right",)
         self.label_smoothing, self.focal_gamma = label_smoothing, focal_gamma
         self.class_weights = _weights(class_weights, vocab.labels)
 
@@ -165,7 +171,11 @@ class TextLabels(Task):
     @torch.no_grad()
     def validation_step(self, batch: LabelBatch, batch_idx: int) -> None:
         """Label one batch of this validation."""
-        self._validation = self._validation.plus(self._labelled(batch))
+        found, gold, given = self._labelled(batch)
+        self._validation = self._validation.plus(found)
+        if self.examples is not None:
+            own = self.examples.of_batch(batch_idx)
+            self.by_example.add(own, **self._by_text(gold, given))
 
     def validated(self, store: Any) -> dict[str, float]:
         """Figures of the validation or test that has just ended; every rank has to ask."""
@@ -176,7 +186,7 @@ class TextLabels(Task):
         """How well a store is labelled, of which a loader gives the batches."""
         found = Labelling()
         for batch in batches:
-            found = found.plus(self._labelled(batch))
+            found = found.plus(self._labelled(batch)[0])
         return self._report(found, store.counts["labels"])
 
     def _report(self, mine: Labelling, names: list[str]) -> LabelReport:
@@ -192,7 +202,8 @@ class TextLabels(Task):
         hits = {name: Hits(*own) for name, own in rows if any(own)}  # of a class that occurs
         return LabelReport(loss, accuracy, total.texts, None, LabelCounts(hits))
 
-    def _labelled(self, batch: LabelBatch) -> Labelling:
+    def _labelled(self, batch: LabelBatch) -> tuple[Labelling, NDArray[Any], NDArray[Any]]:
+        """What is counted of a batch; true and given labels of its texts: (N,), or (N, L) bool."""
         device = move(batch, self.device)
         scores = self.network(device)
         _, nll, known = self._nll(scores, device.labels)
@@ -209,7 +220,16 @@ class TextLabels(Task):
             size = max(scores.shape[1], 1 + int(gold.max(initial=0)))
             table = confusion(gold.tolist(), given.tolist(), size)
             hits = int((gold == given).sum())
-        return Labelling(float(nll), int(known), int(is_text.sum()), hits, table)
+        found = Labelling(float(nll), int(known), int(is_text.sum()), hits, table)
+        return found, gold, given
+
+    def _by_text(self, gold: NDArray[Any], given: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """What is added up of each text."""
+        if not self.multiple:
+            return {"all_right": gold == given}
+        counts = {"right": gold & given, "given": given, "true": gold}
+        of_each = {name: labels.sum(axis=1) for name, labels in counts.items()}
+        return {"all_right": (gold == given).all(axis=1), **of_each}
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """(B, K) scores -> probabilities: together 1, or each by itself where several may hold."""

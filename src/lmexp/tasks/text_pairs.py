@@ -7,12 +7,14 @@ Shapes: B pairs, T tokens, C candidates, D model width.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lmexp.batch import IGNORE, MatchBatch, move
@@ -23,9 +25,7 @@ from lmexp.tasks.base import MakeOptimizer, Task
 from lmexp.tasks.encoding import BuildsEncoder, OverEncoder, checked_encoder
 from lmexp.tasks.interface import Sums
 from lmexp.tasks.label_network import Pooling, pooled
-
-RECALLS = (1, 10)  # candidates among which the right one has to be
-BLOCK = 256  # texts read, or queries compared with all candidates, at once
+from lmexp.tasks.match_ranks import BLOCK, RECALLS, ranked, ranks_of, shares
 
 
 class MatchNetwork(OverEncoder):
@@ -55,6 +55,7 @@ class Found(NamedTuple):
     queries: list[Tensor]  # (D,) each
     keys: list[tuple[int, ...]]  # ids of the right candidate of each query
     candidates: dict[tuple[int, ...], Tensor]  # by their ids
+    numbers: list[int]  # of the queries in their split; of a test alone
 
 
 class TextPairs(Task):
@@ -81,6 +82,12 @@ class TextPairs(Task):
     text_kind = "matches"
     monitor = "val/mrr"
     greater_is_better = True
+    keeps_examples = True
+    example_metrics: ClassVar = {
+        f"{figure}{among}": ("mean", f"{figure}{among}")
+        for figure in ("mrr", *(f"recall_at_{k}" for k in RECALLS))
+        for among in ("", "_of_all")
+    }
     rows_are_apart = False
 
     def __init__(
@@ -135,8 +142,9 @@ class TextPairs(Task):
 
     def begin_validation(self) -> None:
         """With no pair."""
-        self._found = Found([], [], {})
+        self._found = Found([], [], {}, [])
         self._nll_sum, self._pairs = 0.0, 0
+        self._by_query: dict[str, NDArray[np.float64]] = {}
 
     @torch.no_grad()
     def validation_step(self, batch: MatchBatch, batch_idx: int) -> None:
@@ -151,6 +159,8 @@ class TextPairs(Task):
                 self._found.queries.append(source)
                 self._found.keys.append(key)
                 self._found.candidates[key] = target
+        if self.examples is not None:
+            self._found.numbers.extend(self.examples.of_batch(batch_idx).tolist())
 
     def validated(self, store: Any) -> dict[str, float]:
         """Loss, and how well targets are found among all targets of the split.
@@ -162,7 +172,17 @@ class TextPairs(Task):
         candidates = {key: c for found in everyone for key, c in found.candidates.items()}
         queries = [query for found in everyone for query in found.queries]
         keys = [key for found in everyone for key in found.keys]
-        return {"loss": nll / max(pairs, 1), **ranked(queries, keys, candidates)}
+        ranks = ranks_of(queries, keys, candidates)
+        if self.examples is not None:
+            numbers = np.array([number for found in everyone for number in found.numbers])
+            places = np.empty(len(ranks), dtype=np.int64)
+            places[numbers] = ranks  # every rank knows those of all
+            self._by_query = shares(places)
+        return {"loss": nll / max(pairs, 1), **ranked(ranks, len(candidates))}
+
+    def example_outputs(self, data: Any, split: str) -> Mapping[str, NDArray[np.float64]]:
+        """Whether each target is among the first, and one over its rank."""
+        return self._by_query
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[MatchBatch], store: Any) -> dict[str, float]:
@@ -185,7 +205,10 @@ class TextPairs(Task):
         keys = sorted({*train, *own})
         candidates = dict(zip(keys, self.read(keys), strict=True))
         queries = list(self.read(sources_of(data.store(split))))
-        figures = ranked(queries, own, candidates)
+        ranks = ranks_of(queries, own, candidates)
+        of_all = shares(np.array(ranks))
+        self._by_query |= {f"{name}_of_all": values for name, values in of_all.items()}
+        figures = ranked(ranks, len(candidates))
         places = {key: place for place, (key, _) in enumerate(train.most_common())}
         popular = [places.get(key, len(places)) for key in own]
         del figures["pairs"]  # as many as of the split
@@ -238,31 +261,3 @@ def targets_of(store: Any) -> list[tuple[int, ...]]:
 def sources_of(store: Any) -> list[tuple[int, ...]]:
     """Likewise of each source."""
     return [tuple(store.source_ids(row)) for row in range(store.num_pairs)]
-
-
-def ranked(
-    queries: Sequence[Tensor],
-    keys: Sequence[tuple[int, ...]],
-    candidates: dict[tuple[int, ...], Tensor],
-) -> dict[str, float]:
-    """Recall among the first and the mean reciprocal rank (Voorhees 1999), in [0, 1].
-
-    Of candidates with equal scores the right one counts as the last.
-
-    Args:
-        queries: (D,) each.
-        keys: of the right candidate of each.
-        candidates: (D,) each, by key.
-    """
-    place = {key: number for number, key in enumerate(candidates)}
-    matrix = torch.stack(list(candidates.values()))
-    right = torch.tensor([place[key] for key in keys])
-    found: list[int] = []
-    for begin in range(0, len(queries), BLOCK):
-        scores = torch.stack(list(queries[begin : begin + BLOCK])) @ matrix.T
-        own = scores.gather(1, right[begin : begin + BLOCK, None])
-        found += (scores >= own).sum(dim=1).tolist()
-    count = len(found)
-    recalls = {f"recall_at_{k}": sum(rank <= k for rank in found) / count for k in RECALLS}
-    mrr = sum(1 / rank for rank in found) / count
-    return {**recalls, "mrr": mrr, "pairs": float(count), "candidates": float(len(candidates))}

@@ -4,28 +4,36 @@ Shapes: B pairs, S source tokens, T target tokens, D model width, V vocabulary.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Protocol
 
+import numpy as np
 import torch
 from annotated_types import Ge, Gt, Lt
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import nn
 
-from lmexp.batch import PairBatch
+from lmexp.batch import IGNORE, PairBatch
 from lmexp.decoding.beam import Beam, Hypothesis
 from lmexp.decoding.translate import translate
-from lmexp.execution import SIGNATURE, pass_at_1
+from lmexp.execution import SIGNATURE, passed
 from lmexp.losses import NllSum, projected_nll
 from lmexp.metrics import language_model_figures
 from lmexp.networks.interface import EncoderDecoder, PairVocab, State, Vocab
 from lmexp.schedules import Schedule
 from lmexp.tasks.base import MakeOptimizer, Task
-from lmexp.tasks.causal_lm import EvalSums, ScoredText
+from lmexp.tasks.causal_lm import LIKELIHOOD, EvalSums, ScoredText, add_tokens
 from lmexp.tasks.interface import Interrupted, Sample, Sums
-from lmexp.text_scores import text_scores
+from lmexp.text_scores import ROUGE, text_scores
 
 SHOWN_PAIRS = 5  # of a sample
 NOT_OF_SAMPLES = ("chrf", "ter")  # TER of long texts takes longer than to put them out
+OF_OUTPUTS: dict[
+    str, tuple[str, ...]
+] = {  # figures, and what they are computed of, each of statistics of its own
+    **{name: (name, name) for name in ("bleu", "chrf", "ter")},
+    **{name: ("mean", name) for name in (*ROUGE, "exact_match", "pass_at_1")},
+}
 
 
 class BuildsEncoderDecoder(Protocol):
@@ -69,6 +77,9 @@ class TextToText(Task):
 
     network_kind = "encoder_decoder"
     text_kind = "pairs"
+    keeps_examples = True
+    example_sums = ("nats", "tokens", "correct")
+    example_metrics = LIKELIHOOD | OF_OUTPUTS
 
     def __init__(
         self,
@@ -94,6 +105,7 @@ class TextToText(Task):
         )
         self.vocab = vocab
         self.label_smoothing = label_smoothing
+        self._of_outputs: dict[str, NDArray[np.float64]] = {}  # statistics of those scored last
 
     @property
     def encoder_decoder(self) -> Any:
@@ -117,6 +129,7 @@ class TextToText(Task):
             bias=output.bias,
             smoothing=smoothing,
             counts_hits=counts_hits,
+            keeps_each=counts_hits and self.examples is not None,
         )
 
     def wants_sample(self, data: Any) -> bool:
@@ -142,20 +155,17 @@ class TextToText(Task):
     def scores(self, data: Any, split: str) -> dict[str, float | str]:
         """Scores of what beam search finds for every pair of the split."""
         rows = range(data.store(split).num_pairs)
-        return self.scored(data, split, self.outputs(data, split, rows, data.evaluation.beam))
+        outputs = self.outputs(data, split, rows, data.evaluation.beam)
+        figures, self._of_outputs = scores_of(outputs, data, split)
+        return figures
 
     def scored(self, data: Any, split: str, outputs: Sequence[str]) -> dict[str, float | str]:
-        """The figures that the evaluation asks for, of outputs for a split, and signatures."""
-        store, evaluation = data.store(split), data.evaluation
-        references = [own[1:] for own in store.texts()]
-        scored = text_scores(outputs, references, data.corpus.languages[1], evaluation.metrics)
-        figures: dict[str, float | str] = {**scored.figures}
-        mark = ", of tokenised text" if data.corpus.is_tokenised else ""
-        figures |= {f"{name}_signature": text + mark for name, text in scored.signatures.items()}
-        if evaluation.execute:
-            figures["pass_at_1"] = pass_at_1(outputs, store.tests())
-            figures["pass_at_1_signature"] = SIGNATURE
-        return figures
+        """See scores_of."""
+        return scores_of(outputs, data, split)[0]
+
+    def example_outputs(self, data: Any, split: str) -> Mapping[str, NDArray[np.float64]]:
+        """Statistics of what beam search has found for each pair."""
+        return self._of_outputs
 
     def outputs(self, data: Any, split: str, rows: Iterable[int], beam: Beam) -> list[str]:
         """The best text for each of some pairs of a split, which the ranks share.
@@ -193,19 +203,25 @@ class TextToText(Task):
     @torch.no_grad()
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
         """Add one batch to the sums of this validation, without smoothing."""
-        self._validation = self._validation.plus(self._plain_sums(batch))
+        nll = self._plain_nll(batch)
+        self._validation = self._validation.plus(nll.scored())
+        if self.examples is not None:
+            tokens = (batch.labels != IGNORE).sum(dim=1).cpu().numpy()
+            pairs = self.examples.of_batch(batch_idx)
+            tokens = tokens[: len(pairs)]  # a batch without a pair has one of nothing
+            add_tokens(self.by_example, np.repeat(pairs, tokens), nll)
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[PairBatch]) -> EvalSums:
         """Sums over an evaluation loader: every label once, without smoothing, in float64."""
         total = EvalSums(0.0, 0, 0)
         for batch in batches:
-            total = total.plus(self._plain_sums(batch))
+            total = total.plus(self._plain_nll(batch).scored())
         return total
 
-    def _plain_sums(self, batch: PairBatch) -> Tensor:
+    def _plain_nll(self, batch: PairBatch) -> NllSum:
         batch = PairBatch(*(part.to(self.device) for part in batch))
-        return self._nll(batch, counts_hits=True).scored()
+        return self._nll(batch, counts_hits=True)
 
     def validated(self, store: ScoredText) -> dict[str, float]:
         """Figures of the validation or test that has just ended, of the targets; of all ranks."""
@@ -218,3 +234,25 @@ class TextToText(Task):
             store.num_chars,
             store.num_unk,
         )
+
+
+def scores_of(
+    outputs: Sequence[str], data: Any, split: str
+) -> tuple[dict[str, float | str], dict[str, NDArray[np.float64]]]:
+    """The figures that the evaluation asks for, of outputs for a split, and signatures.
+
+    Returns:
+        Both; and what figures are computed of, by output (TextScores.segments).
+    """
+    store, evaluation = data.store(split), data.evaluation
+    references = [own[1:] for own in store.texts()]
+    scored = text_scores(outputs, references, data.corpus.languages[1], evaluation.metrics)
+    figures: dict[str, float | str] = {**scored.figures}
+    mark = ", of tokenised text" if data.corpus.is_tokenised else ""
+    figures |= {f"{name}_signature": text + mark for name, text in scored.signatures.items()}
+    segments = dict(scored.segments)
+    if evaluation.execute:
+        own = segments["pass_at_1"] = 100 * np.array(passed(outputs, store.tests()), np.float64)
+        figures["pass_at_1"] = sum(own.tolist()) / len(own)
+        figures["pass_at_1_signature"] = SIGNATURE
+    return figures, segments

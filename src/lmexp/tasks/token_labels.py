@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from annotated_types import Ge, Gt, Lt
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lmexp.batch import IGNORE, TagBatch, move
@@ -20,7 +22,7 @@ from lmexp.tasks.base import MakeOptimizer, Task
 from lmexp.tasks.encoding import BuildsEncoder, checked_encoder
 from lmexp.tasks.interface import Sample, Sums
 from lmexp.tasks.tag_network import TagNetwork
-from lmexp.tasks.tag_report import Tagged, TagReport, tag_report
+from lmexp.tasks.tag_report import Tagged, TagReport, example_figures, of_sentences, tag_report
 
 
 class TokenLabels(Task):
@@ -51,6 +53,7 @@ class TokenLabels(Task):
     text_kind = "tags"
     monitor = "val/entity_f1"
     greater_is_better = True
+    keeps_examples = True
 
     def __init__(
         self,
@@ -121,7 +124,7 @@ class TokenLabels(Task):
 
     def begin_validation(self) -> None:
         """With no sentence."""
-        self._validation = Tagged(0.0, 0, [], [])
+        self._validation = Tagged(0.0, 0, [], [], [])
 
     @torch.no_grad()
     def validation_step(self, batch: TagBatch, batch_idx: int) -> None:
@@ -132,10 +135,20 @@ class TokenLabels(Task):
         """Figures of the validation or test that has just ended; every rank has to ask."""
         return self._report(self._validation, store).figures()
 
+    def example_outputs(self, data: Any, split: str) -> Mapping[str, NDArray[np.float64]]:
+        """Entities and words of each sentence, and those that are right."""
+        names = data.store(split).counts["labels"]
+        counts = of_sentences(self._validation, names, self.entity_groups)
+        return self.in_order(self._validation.numbers, counts)
+
+    def metrics_of_examples(self) -> Mapping[str, tuple[str, ...]]:
+        """See tag_report.example_figures."""
+        return example_figures(self.entity_groups)
+
     @torch.no_grad()
     def evaluate(self, batches: Iterable[TagBatch], store: Any) -> TagReport:
         """How well a store is tagged, of which a loader gives the batches."""
-        tagged = Tagged(0.0, 0, [], [])
+        tagged = Tagged(0.0, 0, [], [], [])
         for batch in batches:
             tagged = tagged.plus(self._tagged(batch))
         return self._report(tagged, store)
@@ -157,7 +170,8 @@ class TokenLabels(Task):
             if own:  # a batch without a row has one of nothing
                 gold.setdefault(number, []).extend(own)
                 given.setdefault(number, []).extend(tags)
-        return Tagged(float(nll), int(known), list(gold.values()), list(given.values()))
+        found = list(gold.values()), list(given.values()), list(gold)
+        return Tagged(float(nll), int(known), *found)
 
     def given(self, scores: Tensor, batch: TagBatch) -> list[list[int]]:
         """The tags given to the words of each window that have a label."""

@@ -4,17 +4,19 @@ Shapes: B sentences, T tokens, D model width, Z latent dimensions, K draws.
 """
 
 import math
-from collections.abc import Iterable
-from typing import Annotated, Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Protocol
 
+import numpy as np
 import torch
 from annotated_types import Ge, Gt, Lt
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lmexp.batch import IGNORE, SentenceBatch, move
 from lmexp.decoding.latent import normals, sentences
 from lmexp.decoding.sampling import Sampling
-from lmexp.losses import projected_nll, row_nll
+from lmexp.losses import NllSum, projected_nll, row_nll
 from lmexp.metrics import perplexity
 from lmexp.networks.interface import Autoencoder, Posterior, State, Vocab
 from lmexp.schedules import Schedule
@@ -68,6 +70,17 @@ class VaeLM(Task):
 
     network_kind = "autoencoder"
     text_kind = "sentences"
+    keeps_examples = True
+    example_sums = ("bound", "reconstruction", "kl", "tokens", "sentences")
+    example_metrics: ClassVar = {
+        "loss": ("ratio", "bound", "tokens"),
+        "perplexity": ("perplexity", "bound", "tokens"),
+        "reconstruction": ("ratio", "reconstruction", "tokens"),
+        "kl": ("ratio", "kl", "tokens"),
+        "sentence_loss": ("ratio", "bound", "sentences"),
+        "importance_loss": ("ratio", "importance_bound", "tokens"),
+        "importance_perplexity": ("perplexity", "importance_bound", "tokens"),
+    }
 
     def __init__(
         self,
@@ -118,33 +131,51 @@ class VaeLM(Task):
 
     def begin_validation(self) -> None:
         """With sums of nothing."""
+        self._bounds: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []  # of documents
         self._validation = VaeSums.nothing(self.autoencoder.latent_size)
 
     @torch.no_grad()
     def validation_step(self, batch: SentenceBatch, batch_idx: int) -> None:
         """Add one batch to the sums of this validation."""
-        self._validation = self._validation.plus(self._scored(batch))
+        values, nll, kl = self._scored(batch)
+        self._validation = self._validation.plus(values)
+        if self.examples is not None:
+            self._keep(self.examples.of_batch(batch_idx), batch, nll, kl)
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[SentenceBatch]) -> VaeSums:
         """Sums over an evaluation loader: every sentence once, in float64."""
         total = VaeSums.nothing(self.autoencoder.latent_size)
         for batch in batches:
-            total = total.plus(self._scored(batch))
+            total = total.plus(self._scored(batch)[0])
         return total
 
-    def _scored(self, batch: SentenceBatch) -> Tensor:
-        """(4 + 2Z,) float64 on the CPU, as VaeSums."""
+    def _keep(
+        self, documents: NDArray[np.int64], batch: SentenceBatch, nll: NllSum, kl: Tensor
+    ) -> None:
+        """Add a batch to the sums of its documents; one without a sentence has a row of nothing."""
+        assert nll.each is not None
+        tokens = (batch.labels != IGNORE).sum(dim=1).cpu().numpy()[: len(documents)]
+        nats, owners = nll.each[:, 0].cpu().double().numpy(), np.repeat(documents, tokens)
+        self.by_example.add(owners, bound=nats, reconstruction=nats, tokens=1.0)
+        of_rows = kl.cpu().double().numpy()
+        self.by_example.add(documents, bound=of_rows, kl=of_rows, sentences=1.0)
+
+    def _scored(self, batch: SentenceBatch) -> tuple[Tensor, NllSum, Tensor]:
+        """(4 + 2Z,) float64 on the CPU, as VaeSums; what it is made of, KL of each sentence."""
         batch = move(batch, self.device)
         posterior, noise = self._posterior(batch), self._noise(batch, 1)[0]
         latent = drawn(posterior, noise)
         hidden = self.autoencoder.hidden(latent, batch.target_ids, batch.attention_mask)
-        nll = projected_nll(hidden, self.autoencoder.output.weight, batch.labels)
+        weight, keeps = self.autoencoder.output.weight, self.examples is not None
+        nll = projected_nll(hidden, weight, batch.labels, keeps_each=keeps)
         is_real = _are_real(batch)
+        kl = kl_to_prior(posterior)[is_real]
         mean = posterior.mean[is_real].cpu().double()
-        counts = [nll.plain, kl_to_prior(posterior)[is_real].sum(), nll.count, is_real.sum()]
+        counts = [nll.plain, kl.sum(), nll.count, is_real.sum()]
         of_all = torch.stack([value.cpu().double() for value in counts])
-        return torch.cat([of_all, mean.sum(dim=0), mean.square().sum(dim=0)])
+        values = torch.cat([of_all, mean.sum(dim=0), mean.square().sum(dim=0)])
+        return values, nll, kl.sum(dim=1)
 
     def _posterior(self, batch: SentenceBatch) -> Posterior:
         found: Posterior = self.autoencoder.posterior(batch.input_ids, batch.attention_mask)
@@ -171,9 +202,12 @@ class VaeLM(Task):
         evaluation, figures = data.evaluation, dict[str, float | str]()
         if evaluation.importance_samples:
             nll, tokens = 0.0, 0.0
-            for batch in data.eval_dataloader(split):
+            for number, batch in enumerate(data.eval_dataloader(split)):
                 bound, count = self.importance_weighted(batch, evaluation.importance_samples)
                 nll, tokens = nll - float(bound.sum()), tokens + count
+                if self.examples is not None:
+                    own = self.examples.of_batch(number)
+                    self._bounds.append((own, -bound.numpy()[: len(own)]))
             nll, tokens = self.ranks.total(nll, tokens)
             loss = nll / tokens
             figures["importance_loss"] = loss
@@ -181,6 +215,14 @@ class VaeLM(Task):
         if evaluation.information_sentences:
             figures["mutual_information"] = self._information(data.reader(split), evaluation)
         return figures
+
+    def example_outputs(self, data: Any, split: str) -> Mapping[str, NDArray[np.float64]]:
+        """The importance-weighted bound of each document, where it was asked for."""
+        if not data.evaluation.importance_samples:
+            return {}
+        documents, bounds = zip(*self._bounds, strict=True)
+        found = {"importance_bound": np.concatenate(bounds)}
+        return self.in_order(np.concatenate(documents).tolist(), found)
 
     def importance_weighted(self, batch: SentenceBatch, draws: int) -> tuple[Tensor, int]:
         """log of the mean of p(x, z) / q(z|x) over K draws of z, and the tokens that it is of.
