@@ -28,6 +28,7 @@ COMMANDS = {
     "attend": ("attend", "maps of where a trained model looks, as PNG"),
     "chat": ("chat", "talk with a model trained on dialogues"),
     "sweep": ("sweep.command", "how a sweep stands, and how it goes on"),
+    "compare": ("compare.command", "groups of runs beside each other, with tests and costs"),
     "show": ("show", "curves, samples and counts of a run"),
 }
 
