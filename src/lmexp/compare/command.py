@@ -41,11 +41,11 @@ def main(args: argparse.Namespace) -> int:
     result = compared(
         find_runs(args.runs), metric=args.metric, baseline=args.baseline, better=args.better
     )
-    print_result(result)
     for name, written in (("csv", as_csv), ("json", as_json), ("latex", as_latex)):
         path = getattr(args, name)
         if path is not None:
             path.write_text(written(result), encoding="utf-8", newline="")
     if args.png is not None and not draw(result, args.png):
         say(f"--png {args.png}: no run has recorded {result.live}, so nothing was drawn")
+    print_result(result)
     return 0

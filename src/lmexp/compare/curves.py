@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lmexp.record_files import read_metrics
+from lmexp.record_files import read_figure
 
 MOST_POINTS = 1000  # of a curve; more cannot be told apart
 
@@ -31,11 +31,7 @@ def curve(folders: Sequence[Path], name: str) -> Curve | None:
         name: of metrics.jsonl, such as val/loss.
     """
     values = [
-        {
-            line["step"]: float(line[name])
-            for line in read_metrics(folder)
-            if isinstance(line.get(name), int | float) and math.isfinite(line[name])
-        }
+        {step: value for step, value in read_figure(folder, name) if math.isfinite(value)}
         for folder in folders
     ]
     steps = sorted(set.intersection(*(set(own) for own in values))) if values else []

@@ -82,7 +82,7 @@ def _cells(group: GroupResult) -> list[str]:
     return [
         group.name,
         str(group.aggregate.n),
-        written.mean(group),
+        written.mean_and_deviation(group),
         written.interval(group.aggregate.interval),
         written.signed(against.difference if against else None),
         written.p_value(group.row.p_corrected if group.row else None),

@@ -60,7 +60,7 @@ def choose(runs: Sequence[Run], asked: str | None, better: str | None) -> Chosen
     bare = name.partition("/")[2]
     if better is not None:
         return Chosen(name, better == "greater")
-    if bare == monitor and "greater_is_better" in constants:
+    if constants.get("monitor") == f"val/{bare}" and "greater_is_better" in constants:
         return Chosen(name, bool(constants["greater_is_better"]))
     known = is_greater_better(bare)
     if known is None:

@@ -25,10 +25,19 @@ def signed(value: float | None) -> str:
 
 
 def mean(group: GroupResult) -> str:
-    """Mean and standard deviation of a group, marked where it must not be compared."""
-    own = group.aggregate
-    spread = "" if own.deviation is None else f" ± {figure(own.deviation)}"
-    return f"{figure(own.mean)}{spread}{REFUSED if group.mismatches else ''}"
+    """Of a group, marked where it must not be compared."""
+    return f"{figure(group.aggregate.mean)}{REFUSED if group.mismatches else ''}"
+
+
+def mean_and_deviation(group: GroupResult) -> str:
+    """Both in one."""
+    spread = group.aggregate.deviation
+    return f"{mean(group)}{'' if spread is None else f' ± {figure(spread)}'}"
+
+
+def reach(value: Interval | None) -> str:
+    """Half of an interval around its middle."""
+    return NONE if value is None else figure((value.high - value.low) / 2)
 
 
 def interval(value: Interval | None) -> str:
