@@ -76,7 +76,6 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "text_scores": set(),
     "label_scores": set(),
     "answer_scores": set(),
-    "compare": {"compare"},
     "execution": set(),
     "execution_child": set(),
     "decoding": {"decoding", "networks", "tokenizers"},
@@ -110,7 +109,8 @@ COMMANDS = {"train", "evaluate", "predict", "show", "plan", "launch", "sweep", "
 COMMANDS |= {"translate", "chat", "average", "attend", "evaluate_pairs", "evaluate_windows"}
 COMMANDS |= {"replay", "slurm", "launchers", "consolidate", "fill", "evaluate_segments"}
 COMMANDS |= {"evaluate_sentences", "sample", "interpolate", "label", "evaluate_labels", "answer"}
-COMMANDS |= {"match", "evaluate_matches", "checks"}
+COMMANDS |= {"match", "evaluate_matches", "checks", "compare"}
+STATISTICS = {"formulas", "resampling", "paired", "seeds", "verdicts", "over_examples", "guard"}
 
 
 def imports(file: Path) -> set[str]:
@@ -138,6 +138,12 @@ def test_a_part_imports_only_what_is_below_it():
     }
 
     assert not wrong
+
+
+def test_the_statistics_of_compare_import_nothing_else():
+    wrong = {name: imports(PACKAGE / "compare" / f"{name}.py") - {"compare"} for name in STATISTICS}
+
+    assert not any(wrong.values())
 
 
 def test_no_part_imports_a_command():

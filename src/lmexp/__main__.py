@@ -29,6 +29,7 @@ COMMANDS = {
     "attend": ("attend", "maps of where a trained model looks, as PNG"),
     "chat": ("chat", "talk with a model trained on dialogues"),
     "sweep": ("sweep.command", "how a sweep stands and goes on; sweeps of W&B"),
+    "compare": ("compare.command", "groups of runs beside each other, with tests and costs"),
     "show": ("show", "curves, samples and counts of a run"),
 }
 

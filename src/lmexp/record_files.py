@@ -83,6 +83,27 @@ def read_metrics(folder: Path) -> Iterator[dict[str, Any]]:
             yield restore(values)
 
 
+def read_figure(folder: Path, name: str) -> Iterator[tuple[int, float]]:
+    """(step, value) of one figure in metrics.jsonl, in order; lines without it are not decoded.
+
+    Raises:
+        ValueError: a line with it, other than the last, is not JSON.
+    """
+    path, mark = folder / METRICS, f"{json.dumps(name)}:".encode()
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if mark not in line or not line.endswith(b"\n"):
+                continue
+            try:
+                values = restore(json.loads(line))
+            except ValueError as error:
+                raise ValueError(f"{path}: not JSON: {line[:80]!r}: {error}") from error
+            if isinstance(values.get(name), int | float):
+                yield values["step"], values[name]
+
+
 def read_samples(folder: Path) -> Iterator[tuple[int, str]]:
     """(step, text) of the samples in a run folder, in order; none if there are none."""
     path = folder / SAMPLES

@@ -17,6 +17,7 @@ from lmexp.record_files import SUMMARY
 
 RECIPE = "recipe.yaml"
 LOCK = ".lock"
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 10 times as fast where libyaml is there
 
 
 def time_stamp() -> str:
@@ -120,7 +121,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         if not path.exists():
             raise FileNotFoundError(f"{path.parent} has no {RECIPE}: name a run's folder or recipe")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _LOADER(path.read_text(encoding="utf-8")).get_single_data()
     except UnicodeDecodeError as error:
         raise not_utf8(path, error) from None
     except yaml.YAMLError as error:

@@ -36,17 +36,21 @@ def swapped_sums(first: Floats, second: Floats, resamples: int, seed: int) -> Fl
 
     Drawn as sacrebleu draws them, so that the same seed gives the same swaps.
     """
-    rng = np.random.default_rng(seed)
-    n = len(first)
-
-    def stays(rows: int) -> Floats:
-        return rng.integers(2, size=(rows, n), dtype=np.bool_).astype(np.float64)
-
-    kept = _products(np.hstack((first, second)), resamples, stays)
+    kept = kept_sums(np.hstack((first, second)), resamples, seed)
     total = first.sum(axis=0) + second.sum(axis=0)
     width = first.shape[1]
     ours = kept[:, :width] + second.sum(axis=0) - kept[:, width:]
     return np.hstack((ours, total - ours))
+
+
+def kept_sums(table: Floats, resamples: int, seed: int) -> Floats:
+    """(R, C) sums over the examples that are not swapped, each with probability 1/2."""
+    rng = np.random.default_rng(seed)
+
+    def stays(rows: int) -> Floats:
+        return rng.integers(2, size=(rows, len(table)), dtype=np.bool_).astype(np.float64)
+
+    return _products(table, resamples, stays)
 
 
 def percentiles(values: Floats, confidence: float) -> Interval:

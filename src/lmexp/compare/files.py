@@ -1,0 +1,114 @@
+"""A comparison as CSV, JSON and LaTeX."""
+
+import csv
+import io
+import json
+from typing import Any
+
+from lmexp.compare import written
+from lmexp.compare.result import GroupResult, Result
+
+COLUMNS = (
+    *("group", "n", "mean", "deviation", "low", "high"),
+    *("difference", "difference_low", "difference_high", "p", "p_corrected", "hedges_g", "verdict"),
+    *("examples", "example_difference", "example_low", "example_high"),
+    *("p_bootstrap", "p_bootstrap_corrected", "p_randomisation", "p_randomisation_corrected"),
+    *("example_verdict", "not_compared"),
+    *("seconds", "steps", "tokens", "parameters", "flops", "peak_memory_bytes"),
+)
+_SPECIAL = {  # of LaTeX
+    "\\": r"\textbackslash{}",
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "†": r"$^\dagger$",
+    "–": "--",
+    "…": r"\dots{}",
+}
+
+
+def as_csv(result: Result) -> str:
+    """One row a group; empty where there is nothing."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for group in result.groups:
+        writer.writerow(_row(group))
+    return file.getvalue()
+
+
+def as_json(result: Result) -> str:
+    """Everything."""
+    text = json.dumps(result.as_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+    return text + "\n"
+
+
+def as_latex(result: Result) -> str:
+    """A table for \\usepackage{booktabs}; remarks stand beneath it as comments."""
+    percent = f"{result.confidence:.0%}"
+    head = ["group", "n", "mean ± sd", f"{percent} interval", "difference", "p", "g", "verdict"]
+    head += ["parameters", "FLOPs", "time"]
+    lines = [
+        f"% {result.figure}, over seeds, against {result.baseline}; \\usepackage{{booktabs}}",
+        f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
+        "\\toprule",
+        _line(head),
+        "\\midrule",
+        *(_line(_cells(group)) for group in result.groups),
+        "\\bottomrule",
+        "\\end{tabular}",
+        *(f"% {' '.join(remark.split())}" for remark in result.remarks),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def escaped(text: str) -> str:
+    """As LaTeX shows it."""
+    return "".join(_SPECIAL.get(char, char) for char in text)
+
+
+def _line(cells: list[str]) -> str:
+    return " & ".join(map(escaped, cells)) + r" \\"
+
+
+def _cells(group: GroupResult) -> list[str]:
+    against = group.row.against if group.row else None
+    costs = dict(zip(written.COSTS, written.costs(group), strict=True))
+    return [
+        group.name,
+        str(group.aggregate.n),
+        written.mean_and_deviation(group),
+        written.interval(group.aggregate.interval),
+        written.signed(against.difference if against else None),
+        written.p_value(group.row.p_corrected if group.row else None),
+        written.effect(against.hedges_g if against else None),
+        written.verdict(group),
+        *(costs[name] for name in ("parameters", "FLOPs", "time")),
+    ]
+
+
+def _row(group: GroupResult) -> dict[str, Any]:
+    own, row, examples = group.aggregate, group.row, group.over_examples
+    low, high = own.interval or (None, None)
+    found: dict[str, Any] = {"group": group.name, "n": own.n, "mean": own.mean}
+    found |= {"deviation": own.deviation, "low": low, "high": high}
+    if row is not None and row.against is not None:
+        low, high = row.against.interval or (None, None)
+        found |= {"difference": row.against.difference, "p": row.against.p}
+        found |= {"difference_low": low, "difference_high": high}
+        found |= {"hedges_g": row.against.hedges_g, "p_corrected": row.p_corrected}
+        found["verdict"] = row.verdict
+    if examples is not None:
+        found |= {"examples": group.examples, "example_difference": examples.difference}
+        found |= {"example_low": examples.interval.low, "example_high": examples.interval.high}
+        found |= {name: value for name, value in examples._asdict().items() if name in COLUMNS}
+        found |= {"difference": found.get("difference"), "verdict": found.get("verdict")}
+        found["example_verdict"] = examples.verdict
+    found["not_compared"] = " ".join(wrong.field for wrong in group.mismatches)
+    costs = {name: getattr(group.cost, name) for name in COLUMNS if hasattr(group.cost, name)}
+    return found | costs
