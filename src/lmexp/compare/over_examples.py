@@ -39,7 +39,7 @@ class ExampleRow(NamedTuple):
     p_randomisation: float | None  # two-sided; None where groups are not of equally many models
     p_randomisation_corrected: float | None
     p_sacrebleu: float | None  # of one model against one; see paired.sacrebleu_p_value
-    verdict: ExampleVerdict  # by the corrected bootstrap
+    verdict: ExampleVerdict  # by the larger of the corrected p-values
 
 
 class _Test(NamedTuple):
@@ -183,7 +183,8 @@ def _corrected(
     for (name, test), own, other in zip(tests.items(), bootstrap, randomisation, strict=True):
         assert own is not None
         verdict: ExampleVerdict = "no difference shown"
-        if own <= level:
+        # A bootstrap of few examples is too sure of itself; swaps of three cannot be below 0.25.
+        if max(own, other or 0.0) <= level:
             verdict = "better" if (test.difference > 0) == greater_is_better else "worse"
         rows[name] = ExampleRow(
             difference=test.difference,
