@@ -7,6 +7,7 @@ from checking import OWN, TRANSFORMER, checked
 from labelled_runs import classifier, tagger, write_labelled, write_tagged
 from question_runs import answering, write_questions
 from test_data_faults import of_pairs, of_text
+from tiny_models import save_tiny
 
 from lmexp.__main__ import main
 from lmexp.checks.suite import CHECKS
@@ -134,3 +135,28 @@ def test_a_mistake_is_one_line(typed, told, capsys, tmp_path, monkeypatch):
     errors = capsys.readouterr().err
     assert told in errors
     assert errors.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [
+        *(("bert", kind) for kind in ("segments", "tags", "crf", "labels", "questions")),
+        *((model, "labels") for model in ("albert", "distilbert", "modernbert", "roberta")),
+        *((model, "text") for model in ("gpt2", "gpt_neox", "llama", "opt", "qwen3")),
+        *((model, "pairs") for model in ("bart", "marian", "t5")),
+    ],
+)
+def test_a_pretrained_model_passes(model, kind, tmp_path):
+    save_tiny(tmp_path / "model", model)
+    pretrained = ["model=pretrained", f"model.path={tmp_path / 'model'}"]
+    typed = recipe(kind, pretrained, tmp_path)
+
+    found = checked([word for word in typed if not word.startswith("tokenizer")], tmp_path)
+
+    failed = {result.name: result.outcome.says for result in found if is_failed(result)}
+    assert failed.keys() <= {"eight examples"}, failed  # with a width of 16
+
+
+def is_failed(result):
+    return result.outcome.verdict == "failed"
