@@ -34,9 +34,9 @@ class Table(NamedTuple):
 def tables(result: Result) -> list[Table]:
     """All that have a row, in the order of the page."""
     percent = f"{result.confidence:.0%}"
-    own = ["group", "n", "mean", "deviation", f"{percent} interval"]
-    against = ["difference", f"{percent} of it", "p (Holm)", "effect g", "verdict"]
-    examples = ["n", "difference", f"{percent} of it", "p (Holm)", "p swaps (Holm)", "verdict"]
+    own = ["group", "verdict", "n", "mean", "deviation", f"{percent} interval"]
+    against = ["difference", f"{percent} of it", "p (Holm)", "effect g"]
+    examples = ["verdict", "n", "difference", f"{percent} of it", "p (Holm)", "p swaps (Holm)"]
     found = [
         Table("groups", own + against, [_group(group) for group in result.groups]),
         Table(
@@ -45,7 +45,7 @@ def tables(result: Result) -> list[Table]:
             [_examples(group) for group in result.groups if group.over_examples],
         ),
         Table("costs", ["group", *written.COSTS], [_costs(group) for group in result.groups]),
-        Table("budgets", ["run", "budget", "asked", "met", "met / asked"], _budgets(result.runs)),
+        Table("budgets", ["group", "budget", "asked", "met, mean", "met / asked"], _budgets(result)),
         Table("refused", ["group", "field", "here", "baseline", "why"], _refused(result.groups)),
         Table(
             "runs",
@@ -73,6 +73,7 @@ def _group(group: GroupResult) -> list[Cell]:
     g = against.hedges_g if against else None
     return [
         _name(group),
+        _word(written.verdict(group), "verdict"),
         Cell(str(own.n), own.n),
         Cell(written.mean(group), own.mean),
         Cell(written.NONE if spread is None else written.figure(spread), spread),
@@ -84,7 +85,6 @@ def _group(group: GroupResult) -> list[Cell]:
         Cell(written.interval(reach), reach.low if reach else None),
         Cell(written.p_value(p), p),
         Cell(written.effect(g), g),
-        _word(written.verdict(group), "verdict"),
     ]
 
 
@@ -93,12 +93,12 @@ def _examples(group: GroupResult) -> list[Cell]:
     assert row is not None
     return [
         _name(group),
+        _word(row.verdict, "verdict"),
         Cell(f"{group.examples:,}", group.examples),
         Cell(written.signed(row.difference), row.difference),
         Cell(written.interval(row.interval), row.interval.low),
         Cell(written.p_value(row.p_bootstrap_corrected), row.p_bootstrap_corrected),
         Cell(written.p_value(row.p_randomisation_corrected), row.p_randomisation_corrected),
-        _word(row.verdict, "verdict"),
     ]
 
 
@@ -112,30 +112,30 @@ def _costs(group: GroupResult) -> list[Cell]:
     return [_name(group), *_cost_cells(group)]
 
 
-def _budgets(runs: Sequence[RunResult]) -> list[list[Cell]]:
+def _budgets(result: Result) -> list[list[Cell]]:
+    """A row a group and budget: what its runs came to on average, and how far they are apart."""
     rows = []
-    for run in runs:
-        for name, asked in run.budgets.items():
+    for group in result.groups:
+        own = [run for run in result.runs if run.group == group.name]
+        for name, asked in own[0].budgets.items():  # of one recipe: all have the same
             field, size = BUDGETS[name]
-            cost = getattr(run.cost, field)
-            met = None if cost is None else cost / size
-            part = None if met is None else met / asked
-            rows.append(
-                [
-                    _word(run.folder, "name"),
-                    _word(name),
-                    Cell(_amount(asked), asked),
-                    Cell(_amount(met), met),
-                    Cell(written.NONE if part is None else f"{part:.1%}", part),
-                ]
-            )
+            met = [cost / size for run in own if (cost := getattr(run.cost, field)) is not None]
+            rows.append([_name(group), _word(name), Cell(_amount(asked), asked), *_met(met, asked)])
     return rows
 
 
-def _amount(value: float | None) -> str:
-    if value is None:
-        return written.NONE
-    return f"{value:,.4g}" if value < 1e4 else f"{value:.3e}"
+def _met(met: Sequence[float], asked: float) -> list[Cell]:
+    if not met:
+        return [Cell(written.NONE, None)] * 2
+    mean, low, high = sum(met) / len(met), min(met) / asked, max(met) / asked
+    parts = f"{low:.1%}" if f"{low:.1%}" == f"{high:.1%}" else f"{low:.1%} to {high:.1%}"
+    return [Cell(_amount(mean), mean), Cell(parts, mean / asked)]
+
+
+def _amount(value: float) -> str:
+    if value >= 1e12:
+        return f"{value:.2e}"
+    return written.large(value) if value >= 1000 else f"{value:.4g}"
 
 
 def _refused(groups: Sequence[GroupResult]) -> list[list[Cell]]:
@@ -168,6 +168,6 @@ def _run(run: RunResult) -> list[Cell]:
         Cell(written.NONE if seed is None else str(seed), seed),
         Cell(written.NONE if figure is None else written.figure(figure), figure),
         _word(run.status, "status"),
-        _word(why, "long"),
+        _word(why, "long" if why else ""),
         *_cost_cells(run),
     ]
