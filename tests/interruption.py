@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from lmexp import checkpoint as checkpoints
+from lmexp.example_scores import read_scores
 
 TIMES = ("seconds", "train/tokens_per_second", "train/step_seconds", "train/data_wait_share")
 TIMES += ("train/flops_utilisation", "train/peak_memory_bytes")
@@ -46,6 +48,19 @@ def assert_same_run(left: Path, right: Path, but: tuple[str, ...] = ()) -> None:
     for key, value in ours.items():
         if key.startswith(("best/", "test/", "sample", "stopped")):
             assert value == theirs[key], key
+    assert [(run / "scores").exists() for run in (left, right)] in ([True] * 2, [False] * 2)
+    if (left / "scores").exists():
+        assert_same_scores(left, right)
+
+
+def assert_same_scores(left: Path, right: Path) -> None:
+    """What the tests found of each example is equal."""
+    ours, theirs = (read_scores(run).scores for run in (left, right))
+    assert ours.metrics == theirs.metrics
+    np.testing.assert_array_equal(ours.keys, theirs.keys)
+    assert ours.statistics.keys() == theirs.statistics.keys()
+    for name, own in ours.statistics.items():
+        np.testing.assert_array_equal(own, theirs.statistics[name], err_msg=name)
 
 
 def assert_same_checkpoint(left: Path, right: Path, but: tuple[str, ...] = ()) -> None:

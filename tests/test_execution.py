@@ -31,7 +31,7 @@ def test_every_test_counts(wrong):
     assert not passes(SUM, tests)
 
 
-def test_pass_at_1_is_the_share_that_passes():
+def test_programs_are_told_apart_by_whether_they_pass():
     assert passed([SUM, "def add(a, b): return 3", SUM, "def add("], [TESTS] * 4) == [
         True,
         False,

@@ -17,6 +17,7 @@ from lmexp.record import (
     read_summary,
     write_environment,
 )
+from lmexp.record_files import read_figure
 
 
 @pytest.fixture
@@ -290,3 +291,16 @@ def test_no_secret_of_command_line_or_environment_is_written(monkeypatch):
 
     assert facts["command"] == ["train.py", "hub.token=***", "data.batch_tokens=12"]
     assert "s3cret" not in json.dumps({**facts, "git": []})
+
+
+def test_one_figure_is_read_without_the_lines_that_lack_it(tmp_path, open_record):
+    record = open_record()
+    record.write(1, {"train/loss": 3.0})
+    record.write(1, {"val/loss": 2.0, "val/loss_of_words": 9.0})
+    record.write(2, {"val/loss_of_words": 8.0})
+    record.write(3, {"val/loss": math.inf})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "val/loss": 1.')  # a kill
+
+    assert list(read_figure(tmp_path, "val/loss")) == [(1, 2.0), (3, math.inf)]
+    assert list(read_figure(tmp_path / "elsewhere", "val/loss")) == []

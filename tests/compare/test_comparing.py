@@ -40,7 +40,7 @@ def test_groups_stand_to_the_baseline_as_their_seeds_say(here):
     )
     assert found.groups[0].figures == LOSSES["model=lstm"]
     assert found.groups[0].cost.flops == 3e9
-    assert remarks(found, "model=rnn: two seeds over seeds: too few for a test")
+    assert remarks(found, "model=rnn: two seeds are too few for a test over seeds")
 
 
 def test_another_baseline_and_another_figure_are_chosen_by_name(here):
@@ -117,8 +117,12 @@ def test_a_pair_that_must_not_be_compared_is_marked_and_said_with_both_values(he
     ]
     assert found.groups[1].row is None
     assert found.groups[1].over_examples is None
-    assert remarks(found, "optimizer.lr=0.2", "eval.context is 512 there and 256 here: with more")
-    assert remarks(found, "data_hash is eeeeeeeeeeee… there and dddddddddddd… here")
+    assert remarks(
+        found, "optimizer.lr=0.2", "its eval.context is 512, and that of", "256: with more"
+    )
+    assert remarks(
+        found, "its data_hash is eeeeeeeeeeee…, and that of", "dddddddddddd…: they are of"
+    )
 
 
 def test_runs_of_one_group_that_do_not_compare_make_no_mean_that_is_tested(here):
@@ -131,7 +135,7 @@ def test_runs_of_one_group_that_do_not_compare_make_no_mean_that_is_tested(here)
     found = result("runs")
 
     assert [group.row for group in found.groups] == [None, None]
-    assert remarks(found, "must not be compared with its own first run: data_hash")
+    assert remarks(found, "must not be compared with its own first run: its data_hash")
 
 
 def test_tests_without_scores_have_the_signature_that_their_record_has(here):
@@ -200,6 +204,14 @@ def test_what_has_not_finished_or_has_no_finite_figure_is_left_out_in_words(here
         "b": "not finished",
         "c": "its test/loss is missing",
     }
+
+
+def test_many_runs_that_stand_alike_are_one_remark(here):
+    make_run(here / "runs/a", {"test/loss": 1.0})
+    for place in range(7):
+        make_run(here / f"runs/{place}", {}, summary={"status": "stopped"})
+
+    assert result("runs").remarks[0] == "7 runs are left out: they are stopped"
 
 
 def test_mistakes_are_said_in_one_line(here):

@@ -1,9 +1,13 @@
 """Which figures compare: 20 pairs must not, each for the field that differs, and 20 may."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from lmexp.compare.guard import FIGURES, WHY, depends_on_tokenizer, fields_of, mismatches
 
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "compare.md"
 TEXT = {
     "checkpoint": "a.ckpt",
     "step": 100,
@@ -168,6 +172,17 @@ def test_a_figure_of_no_row_depends_on_all_but_where_it_comes_from():
 
 def test_every_field_of_the_table_has_a_reason():
     assert all(set(row.fields) <= set(WHY) for row in FIGURES)
+
+
+def test_the_documentation_has_the_table():
+    lines = DOCUMENTATION.read_text(encoding="utf-8").splitlines()
+
+    for row in FIGURES:
+        begin = f"| {', '.join(row.kinds)} | {', '.join(f'`{name}`' for name in row.figures)} |"
+        [line] = [line for line in lines if line.startswith(begin)]
+        fields, reason = (cell.strip() for cell in line.removeprefix(begin).split("|")[:2])
+        assert reason == row.reason
+        assert set(re.findall("`([^`…]+)`", fields)) == set(row.fields)
 
 
 def test_bits_per_byte_are_free_of_the_tokenizer_and_losses_are_not():

@@ -3,9 +3,12 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kinds import overrides, tagged, turns, write_questions
+
+from lmexp.example_scores import read_scores
 
 EXAMPLES = (1, 2, 5, 7, 101)
 RANKS = (1, 2, 3, 4)
@@ -37,10 +40,15 @@ def few(kind: str, folder: Path, text: Path, count: int) -> list[str]:
     return [*settings, "eval.batch_size=3"]
 
 
-def figures(folder: Path) -> dict[str, float]:
-    """What validation and test found."""
+def figures(folder: Path) -> dict[str, Any]:
+    """What validation and test found, and what the test found of each example."""
     summary = json.loads((folder / "summary.json").read_text())
-    return {name: value for name, value in summary.items() if name.startswith(("val/", "test/"))}
+    found = {name: value for name, value in summary.items() if name.startswith(("val/", "test/"))}
+    scores = read_scores(folder).scores
+    found["examples"] = scores.keys.tolist()
+    for name, own in scores.statistics.items():
+        found |= {f"examples/{name}/{n}": value for n, value in enumerate(own.ravel().tolist())}
+    return found
 
 
 def scored(server, text, folder: Path, kind: str, count: int, ranks: int, faults=()):
@@ -57,7 +65,7 @@ def alone(server, text, tmp_path_factory):
     """Gives the figures of one rank; each is found once a worker."""
     done = {}
 
-    def score(kind: str, count: int) -> dict[str, float]:
+    def score(kind: str, count: int) -> dict[str, Any]:
         if (kind, count) not in done:
             folder = tmp_path_factory.mktemp("alone") / "one"
             done[kind, count] = scored(server, text, folder, kind, count, 1)

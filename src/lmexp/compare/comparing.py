@@ -20,7 +20,11 @@ from lmexp.compare.verdicts import Row, rows
 
 PER_BYTE = "bits_per_byte"
 CONFIDENCE = 0.95
-_LISTED = 6  # differing keys that a remark names
+FEW_SEEDS = {
+    1: "one seed has no spread and no test over seeds; seed=1,2,3 would have both",
+    2: "two seeds are too few for a test over seeds",
+}
+_LISTED = 6  # keys or runs that a remark names
 
 
 class _Chosen(NamedTuple):
@@ -117,12 +121,20 @@ def _chosen(runs: Sequence[Run], metric: str | None, better: str | None) -> _Cho
 
 
 def _unfinished(runs: Sequence[Run]) -> list[str]:
-    return [
-        f"{run.folder} is left out: it is {run.status}"
-        + (f" ({run.cause}: {run.error})" if run.cause else "")
-        for run in runs
-        if run.status != FINISHED
-    ]
+    """Each with its cause; many that end alike together."""
+    by_status: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.status != FINISHED:
+            by_status.setdefault(run.status, []).append(run)
+    remarks = []
+    for status, own in by_status.items():
+        if len(own) > _LISTED and not any(run.cause for run in own):
+            remarks.append(f"{len(own)} runs are left out: they are {status}")
+            continue
+        for run in own:
+            why = f" ({run.cause}: {run.error})" if run.cause else ""
+            remarks.append(f"{run.folder} is left out: it is {status}{why}")
+    return remarks
 
 
 def _per_byte(
@@ -168,10 +180,10 @@ def _refusals(
     remarks = []
     for group in groups:
         for field, theirs, own, reason in wrong[group.name]:
-            against = f"{baseline.name}" if group is not baseline else "its own first run"
+            other = "its own first run" if group is baseline else baseline.name
             remarks.append(
-                f"{group.name} must not be compared with {against}: {field} is {_told(own)} there "
-                f"and {_told(theirs)} here: {reason}"
+                f"{group.name} must not be compared with {other}: its {field} is {_told(own)}, and "
+                f"that of {other} {_told(theirs)}: {reason}"
             )
     return remarks
 
@@ -200,11 +212,9 @@ def _over_seeds(groups: Sequence[Group], baseline: Group, figure: Chosen) -> dic
 def _cautions(groups: Sequence[Group], chosen: _Chosen) -> list[str]:
     """What does not forbid a comparison, but has to be known."""
     remarks = []
-    for count, what in ((1, "one seed: no spread is known, and no test"), (2, "two seeds")):
-        few = [group.name for group in groups if len(group.runs) == count]
-        if few:
-            more = "" if count == 1 else ": too few for a test"
-            remarks.append(f"{', '.join(few)}: {what} over seeds{more}" + _how_many(count))
+    for count, what in FEW_SEEDS.items():
+        if few := [group.name for group in groups if len(group.runs) == count]:
+            remarks.append(f"{', '.join(few)}: {what}")
     for field in guard.OF_ALL_FIGURES:
         known = [chosen.scored[id(run)].signature.get(field) for run in chosen.runs]
         values = dict.fromkeys(str(value) for value in known if value is not None)
@@ -216,10 +226,6 @@ def _cautions(groups: Sequence[Group], chosen: _Chosen) -> list[str]:
         more = f" and {len(named) - _LISTED} more keys" if len(named) > _LISTED else ""
         remarks.append(f"recipes also differ in {', '.join(named[:_LISTED])}{more}")
     return remarks
-
-
-def _how_many(count: int) -> str:
-    return "" if count > 1 else "; seed=1,2,3 would say more"
 
 
 def _live(chosen: _Chosen) -> str:

@@ -57,7 +57,7 @@ class Run:
     @property
     def task(self) -> str:
         """The class of its task."""
-        return str(self.recipe["task"]["_target_"])
+        return str((self.recipe.get("task") or {}).get("_target_"))
 
     @property
     def figures(self) -> dict[str, float]:
@@ -200,7 +200,7 @@ def _status(
     folder: Path, job: Job | None, recipe: Mapping[str, Any], summary: Mapping[str, Any]
 ) -> str:
     own = summary.get("status")
-    if job is not None and (job.status != FINISHED or own == FINISHED):
+    if job is not None and job.status != FINISHED:
         return job.status
     if not recipe:
         return "gone"
