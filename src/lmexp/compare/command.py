@@ -1,6 +1,7 @@
 """Command `compare`: groups of runs beside each other, with tests and what they cost."""
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from lmexp.compare.comparing import compared
 from lmexp.compare.files import as_csv, as_json, as_latex
 from lmexp.compare.page import as_html
 from lmexp.compare.picture import draw
+from lmexp.compare.result import Result
 from lmexp.compare.runs import find_runs
 from lmexp.compare.table import print_result
 from lmexp.errors import say
@@ -45,7 +47,9 @@ def main(args: argparse.Namespace) -> int:
     result = compared(
         find_runs(args.runs), metric=args.metric, baseline=args.baseline, better=args.better
     )
-    writers = {"csv": as_csv, "json": as_json, "latex": as_latex, "html": partial(as_html, typed=_typed(args))}
+    page = partial(as_html, typed=_typed(args))
+    writers: dict[str, Callable[[Result], str]]
+    writers = {"csv": as_csv, "json": as_json, "latex": as_latex, "html": page}
     for name, written in writers.items():
         path = getattr(args, name)
         if path is not None:

@@ -21,7 +21,13 @@ from lmexp.compare.page_tables import tables
 from lmexp.compare.result import Result
 
 _SCRIPTS = ("page.js", "charts.js", "coordinates.js", "show.js")  # in this order: later use earlier
-_ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_ESCAPED = {
+    "<": "\\u003c",
+    ">": "\\u003e",
+    "&": "\\u0026",
+    "\u2028": "\\u2028",
+    "\u2029": "\\u2029",
+}
 
 
 def as_html(result: Result, typed: Sequence[str]) -> str:

@@ -45,7 +45,9 @@ def tables(result: Result) -> list[Table]:
             [_examples(group) for group in result.groups if group.over_examples],
         ),
         Table("costs", ["group", *written.COSTS], [_costs(group) for group in result.groups]),
-        Table("budgets", ["group", "budget", "asked", "met, mean", "met / asked"], _budgets(result)),
+        Table(
+            "budgets", ["group", "budget", "asked", "met, mean", "met / asked"], _budgets(result)
+        ),
         Table("refused", ["group", "field", "here", "baseline", "why"], _refused(result.groups)),
         Table(
             "runs",
@@ -164,7 +166,7 @@ def _run(run: RunResult) -> list[Cell]:
     seed = run.seed if isinstance(run.seed, int) else None if run.seed is None else str(run.seed)
     return [
         _word(run.folder, "name"),
-        Cell(run.group or written.NONE, run.group, "group"),
+        Cell(run.group or written.NONE, run.group, "group" if run.group else ""),
         Cell(written.NONE if seed is None else str(seed), seed),
         Cell(written.NONE if figure is None else written.figure(figure), figure),
         _word(run.status, "status"),

@@ -64,13 +64,16 @@ function head(title, isWords, column, body, heads) {
   return cell;
 }
 
+// Long names break after = / and , rather than in the middle of a value.
+const breakable = (text) => text.split(/(?<=[=/,])/).flatMap((part) => [part, make("wbr")]);
+
 function bodyCell([text, , kind], isWords, isFirst) {
   const cell = isFirst ? make("th", { scope: "row" }) : make("td");
   if (kind) cell.classList.add(kind);
   if (isWords) cell.classList.add("words");
   if (["verdict", "status"].includes(kind) && /^[a-z]+$/.test(text)) cell.classList.add(text);
   if (kind === "group" && PLACE.has(text)) cell.append(swatch(text));
-  cell.append(text);
+  cell.append(...(["group", "name"].includes(kind) ? breakable(text) : [text]));
   return cell;
 }
 
