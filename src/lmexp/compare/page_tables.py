@@ -119,8 +119,11 @@ def _budgets(result: Result) -> list[list[Cell]]:
     rows = []
     for group in result.groups:
         own = [run for run in result.runs if run.group == group.name]
-        for name, asked in own[0].budgets.items():  # of one recipe: all have the same
-            field, size = BUDGETS[name]
+        budgets = own[0].budgets  # of one recipe: all have the same
+        for name, (field, size) in BUDGETS.items():
+            if name not in budgets:
+                continue
+            asked = budgets[name]
             met = [cost / size for run in own if (cost := getattr(run.cost, field)) is not None]
             rows.append([_name(group), _word(name), Cell(_amount(asked), asked), *_met(met, asked)])
     return rows
