@@ -237,7 +237,7 @@ def test_what_it_calls_chance_is_the_mean_over_all_orders(here):
     assert share(groups)["optimizer.lr"][1] == 2 / 4
 
 
-def test_a_key_with_another_value_in_every_run_has_no_share(here):
+def test_a_key_with_as_many_values_as_runs_has_no_share(here):
     for place in range(3):
         made = recipe(optimizer__lr=float(place))
         make_run(here / f"runs/{place}", {"test/loss": float(place)}, own_recipe=made)

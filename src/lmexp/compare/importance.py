@@ -12,6 +12,7 @@ from lmexp.compare.result import GroupResult, Result
 from lmexp.sweep.manifest import MANIFEST, Manifest
 from lmexp.sweep.study import DATABASE
 
+MOST_CHANCE = 0.5  # of a key's share; above that it says next to nothing
 FEWEST_TRIALS = 10  # of a study: the evaluator compares the best tenth with all
 
 
@@ -50,7 +51,7 @@ def shares_of_variance(groups: Sequence[GroupResult]) -> list[Share]:
 
     The sum of squares between the means of a key's k values, over the total of N runs. Values that
     were dealt at random would have (k - 1) / (N - 1) on average. Where keys change together, what
-    they do is counted for each. Keys with another value in every run are left out: theirs is 1.
+    they do is counted for each. Keys of so many values that chance has more than half are left out.
 
     Args:
         groups: whose figures compare.
@@ -68,9 +69,10 @@ def shares_of_variance(groups: Sequence[GroupResult]) -> list[Share]:
         levels: dict[str, list[float]] = {}
         for group, figure in runs:
             levels.setdefault(_value(group, key), []).append(figure)
-        if len(levels) < len(runs):
+        chance = (len(levels) - 1) / (len(runs) - 1)
+        if chance <= MOST_CHANCE:
             between = sum(len(own) * (sum(own) / len(own) - mean) ** 2 for own in levels.values())
-            shares.append(Share(key, between / total, (len(levels) - 1) / (len(runs) - 1)))
+            shares.append(Share(key, between / total, chance))
     return sorted(shares, key=lambda own: -own.share)
 
 

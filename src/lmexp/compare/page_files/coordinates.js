@@ -11,7 +11,7 @@ function keyAxis(key, top, bottom) {
     const at = scale(low, high, bottom, top, isLog);
     const distinct = [...new Set(numbers)];
     const marks = distinct.length <= 8 ? distinct : [low, ...at.ticks, high];
-    return { key, at: (choice) => at(Number(choice)), marks: marks.map((value) => [at(value), number(value)]) };
+    return { key, at: (choice) => at(Number(choice)), marks: marks.map((value) => [at(value), number(+value.toPrecision(3))]) };
   }
   const words = [...new Set(values.map(String))].sort((one, other) => compared(one, other));
   const gap = words.length > 1 ? (bottom - top) / (words.length - 1) : 0;
@@ -28,7 +28,7 @@ function drawCoordinates() {
   const [low, high] = [Math.min(...figures), Math.max(...figures)];
   const atFigure = scale(low, high, bottom, top, false);
   const own = [...new Set([low, ...atFigure.ticks, high])];
-  axes.push({ key: RESULT.figure, marks: own.map((value) => [atFigure(value), number(value)]) });
+  axes.push({ key: RESULT.figure, marks: own.map((value) => [atFigure(value), number(+value.toPrecision(4))]) });
   const across = (column) => left + (column * (right - left)) / (axes.length - 1);
   const svg = draw("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `Swept keys and ${RESULT.figure}` });
   for (const group of GROUPS) {

@@ -4,6 +4,7 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const RESULT = DATA.result;
 const COLOURS = 10;
+const LONG_NAME = 40; // characters of a group's, beyond which its column is wider
 const GROUPS = RESULT.groups.map((group, place) => ({ ...group, place }));
 const PLACE = new Map(GROUPS.map((group) => [group.name, group.place]));
 const byId = (name) => document.getElementById(name);
@@ -82,7 +83,7 @@ function showTable(name) {
   if (!table) return;
   const body = make("tbody");
   const isWords = table.columns.map((_, column) =>
-    table.rows.every((row) => typeof row[column][1] !== "number"),
+    table.rows.some((row) => typeof row[column][1] === "string"),
   );
   const heads = [];
   const titles = table.columns.map((title, column) => head(title, isWords[column], column, body, heads));
@@ -92,9 +93,10 @@ function showTable(name) {
     body.append(row);
   }
   const place = byId(name);
+  const isLong = table.rows.flat().some(([text, , kind]) => kind === "group" && text.length > LONG_NAME);
   const title = byId(`${name}-part`).querySelector("h2").textContent;
   filled(place, { tabindex: "0", role: "region", "aria-label": title }, [
-    make("table", {}, make("thead", {}, make("tr", {}, ...titles)), body),
+    make("table", { class: isLong ? "wide" : "" }, make("thead", {}, make("tr", {}, ...titles)), body),
   ]);
   byId(`${name}-part`).hidden = false;
 }

@@ -1,5 +1,6 @@
 
 // Puts the page together.
+const OPEN_REMARKS = 8; // others are folded away
 const count = (number_, word) => `${number_} ${word}${number_ === 1 ? "" : "s"}`;
 
 function showHeader() {
@@ -11,8 +12,17 @@ function showHeader() {
   byId("command").textContent = DATA.command;
   byId("made").textContent = `${DATA.date} · lmexp ${DATA.version}`;
   byId("dagger").hidden = !GROUPS.some((group) => group.mismatches.length);
-  for (const remark of RESULT.remarks) byId("remarks").append(make("li", {}, remark));
-  byId("remarks-part").hidden = !RESULT.remarks.length;
+  showRemarks();
+}
+
+function showRemarks() {
+  const items = RESULT.remarks.map((remark) => make("li", {}, remark));
+  const more = items.length > OPEN_REMARKS + 2 ? items.splice(OPEN_REMARKS) : [];
+  byId("remarks").append(...items);
+  byId("remarks-part").hidden = !items.length;
+  byId("more").hidden = !more.length;
+  byId("more").querySelector("summary").textContent = `${more.length} more`;
+  byId("more").querySelector("ul").append(...more);
 }
 
 function checkbox(text, change) {
