@@ -102,6 +102,20 @@ def test_scores_of_another_test_of_other_documents_or_damaged_make_no_test(here)
     assert remarks(result("cells"), "cells/00", "is damaged")
 
 
+@pytest.mark.parametrize("bare", ["a", "b"])
+def test_a_group_without_scores_is_named_where_others_have_some(here, bare):
+    for name in ("a", "b", "c"):
+        own = recipe(optimizer__lr=ord(name) / 1000)
+        signature = None if name == bare else SIGNATURE
+        make_run(here / name, {"test/loss": 2.0}, own_recipe=own, signature=signature)
+
+    found = result("a", "b", "c")
+
+    name = f"optimizer.lr={ord(bare) / 1000}"
+    assert f"no test over examples of {name}: not all runs have scores" in found.remarks
+    assert bool(found.groups[2].over_examples) == (bare != "a")
+
+
 def test_a_pair_that_must_not_be_compared_is_marked_and_said_with_both_values(here):
     values = {"a": {}, "b": {"eval.context": 512}, "c": {"data_hash": "e" * 64}}
     for place, (name, changed) in enumerate(values.items()):

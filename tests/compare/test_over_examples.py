@@ -116,13 +116,13 @@ def test_where_resamples_have_no_figure_a_sentence_says_so():
 
 
 def test_orders_bring_examples_together_equal_ones_in_their_order():
-    baseline = np.array([7, 3, 7, 9], np.uint64)
+    baseline = np.array([9, 7, 3, 7], np.uint64)
 
     same, other, longer = orders(
         baseline,
-        [np.array(keys, np.uint64) for keys in ([9, 7, 3, 7], [9, 7, 3, 3], [9, 7, 3, 7, 7])],
+        [np.array(keys, np.uint64) for keys in ([7, 3, 7, 9], [9, 7, 3, 3], [9, 7, 3, 7, 7])],
     )
 
-    assert same.tolist() == [1, 2, 3, 0]
+    assert same.tolist() == [3, 0, 1, 2]
     assert other is None
     assert longer is None

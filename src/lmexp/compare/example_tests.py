@@ -46,9 +46,12 @@ def example_tests(
             remarks.extend(problem for problem in problems if problem)
         else:
             tables[group.name] = [own for own in found if not isinstance(own, str)]
-    if baseline not in groups or baseline.name not in tables:
-        if any(tables) or remarks:
-            remarks.append(f"no test over examples: {baseline.name} has no scores of examples")
+    if not tables or baseline not in groups:  # nobody has any, or the baseline's own do not compare
+        return ExampleTests({}, None, None, remarks)
+    without = [group.name for group in groups if group.name not in tables]
+    if without:
+        remarks.append(f"no test over examples of {', '.join(without)}: not all runs have scores")
+    if baseline.name not in tables:
         return ExampleTests({}, None, None, remarks)
     own = scored[id(baseline.runs[0])].examples
     assert own is not None
