@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,7 @@ from made_runs import SIGNATURE, make_run, recipe
 from test_page import HOSTILE
 
 from lmexp.compare.comparing import compared
+from lmexp.compare.curves import Curve
 from lmexp.compare.page import as_html
 from lmexp.compare.runs import find_runs
 
@@ -217,6 +219,41 @@ def test_hostile_names_run_nothing(page):
     assert page.ask("document.querySelectorAll('img').length") == 0
     assert HOSTILE.replace("/", "") in "".join(column(page, "runs", 0))
     assert "window.taken" in page.ask("document.getElementById('command').textContent")
+
+
+def test_logarithmic_scales_draw_all_that_has_a_logarithm(page):
+    for place in (1, 2):
+        click(page, f"#curves-controls label:nth-child({place}) input")
+
+    paths = page.ask("[...document.querySelectorAll('#curves .line')].map(p => p.outerHTML)")
+    points = [path.split('d="M')[1].split('"')[0].split("L") for path in paths]
+    assert {len(own) for own in points} == {len(STEPS) - 1}  # step 0 has none
+    across = [float(part.split()[0]) for part in points[0]]
+    ratio = (across[3] - across[0]) / (across[1] - across[0])
+    assert ratio == pytest.approx(math.log(4) / math.log(2), rel=0.01)  # steps 10, 20 and 40
+
+
+def test_arrow_keys_move_along_the_curves(page):
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
+        event = f"new KeyboardEvent('keydown', {{key: '{key}'}})"
+        page.ask(f"document.querySelector('#curves svg').dispatchEvent({event})")
+
+    assert page.ask("document.querySelector('#tip p').textContent") == "step 0"
+
+
+def test_curves_of_hundreds_of_groups_draw(browser, written, tmp_path):
+    result = written[1]
+    curve = Curve(list(range(1000)), *[[1.0 + place for place in range(1000)]] * 3)
+    many = [replace(result.groups[0], name=f"g{place}", curve=curve) for place in range(150)]
+    runs = [replace(result.runs[0], group=group.name) for group in many]
+    file = tmp_path / "many.html"
+    text = as_html(replace(result, groups=many, runs=runs), ["compare"])
+    file.write_text(text, encoding="utf-8")
+
+    browser.open(file.as_uri())
+
+    assert browser.ask("document.querySelectorAll('#curves .line').length") == 150
+    assert browser.complaints() == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -68,13 +68,15 @@ function drawCurves() {
   const all = GROUPS.filter((group) => group.curve);
   const shown = all.filter((group) => !CURVES.hidden.has(group.place));
   const of = shown.length ? shown : all;
-  const steps = of.flatMap((group) => group.curve.steps).filter((step) => step > 0 || !CURVES.isLogX);
+  const recorded = of.flatMap((group) => group.curve.steps);
+  const canLogX = CURVES.isLogX && greatest(recorded) > 0;
+  const steps = recorded.filter((step) => step > 0 || !canLogX);
   const values = of.flatMap((group) => [...group.curve.low, ...group.curve.high]);
-  const canLog = CURVES.isLogY && Math.min(...values) > 0;
+  const canLog = CURVES.isLogY && least(values) > 0;
   const { svg, x, y } = frame(
     byId("curves"), `Learning curves of ${RESULT.live}`, "step", RESULT.live,
-    [Math.min(...steps), Math.max(...steps)], widened(Math.min(...values), Math.max(...values), canLog),
-    CURVES.isLogX, canLog,
+    [least(steps), greatest(steps)], widened(least(values), greatest(values), canLog),
+    canLogX, canLog,
   );
   for (const group of shown) drawCurve(svg, group, x, y);
   const cursor = draw("g");
@@ -150,16 +152,16 @@ function frontOf(points) {
 function drawPareto(field) {
   const points = GROUPS.filter((group) => group.cost[field] !== null).map((group) => ({
     ...group, cost: group.cost[field], mean: group.aggregate.mean,
-    low: Math.min(...group.figures), high: Math.max(...group.figures),
+    low: least(group.figures), high: greatest(group.figures),
   }));
   const costs = points.map((point) => point.cost);
-  const [least, most] = [Math.min(...costs), Math.max(...costs)];
-  const isLog = least > 0 && most / least > 20;
+  const [lowest, highest] = [least(costs), greatest(costs)];
+  const isLog = lowest > 0 && highest / lowest > 20;
   const [, title, unit] = COSTS.find(([name]) => name === field);
   const { svg, x, y, width } = frame(
     byId("pareto"), `${RESULT.figure} against ${title}`, title === unit ? title : `${title}, ${unit}`, RESULT.figure,
-    widened(least, most, isLog, 0.08),
-    widened(Math.min(...points.map((own) => own.low)), Math.max(...points.map((own) => own.high)), false), isLog, false,
+    widened(lowest, highest, isLog, 0.08),
+    widened(least(points.map((own) => own.low)), greatest(points.map((own) => own.high)), false), isLog, false,
   );
   const front = frontOf(points.filter((point) => !point.mismatches.length)).sort((one, other) => one.cost - other.cost);
   svg.append(draw("path", { class: "front", d: path(front.map((own) => [x(own.cost), y(own.mean)])) }));

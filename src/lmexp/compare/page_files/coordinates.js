@@ -6,7 +6,7 @@ function keyAxis(key, top, bottom) {
   const values = GROUPS.map((group) => group.choices[key] ?? null);
   if (values.every(isNumber)) {
     const numbers = values.map(Number);
-    const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
+    const [low, high] = [least(numbers), greatest(numbers)];
     const isLog = low > 0 && high / low >= 20;
     const at = scale(low, high, bottom, top, isLog);
     const distinct = [...new Set(numbers)];
@@ -25,7 +25,7 @@ function drawCoordinates() {
   const [top, bottom, left, right] = [40, HEIGHT - 18, 70, width - 90];
   const axes = DATA.keys.map((key) => keyAxis(key, top, bottom));
   const figures = GROUPS.flatMap((group) => group.figures);
-  const [low, high] = [Math.min(...figures), Math.max(...figures)];
+  const [low, high] = [least(figures), greatest(figures)];
   const atFigure = scale(low, high, bottom, top, false);
   const own = [...new Set([low, ...atFigure.ticks, high])];
   axes.push({ key: RESULT.figure, marks: own.map((value) => [atFigure(value), number(+value.toPrecision(4))]) });

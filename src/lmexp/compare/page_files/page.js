@@ -24,6 +24,10 @@ const colour = (place) => `c${place % COLOURS}`;
 const dashes = (place) => ["none", "7 3", "2 3", "9 3 2 3"][Math.floor(place / COLOURS) % 4];
 const swatch = (name) => make("span", { class: `swatch ${colour(PLACE.get(name))}`, "aria-hidden": "true" });
 
+// Not Math.min(...values): so many arguments as a hundred curves have points are too many.
+const least = (values) => values.reduce((low, value) => (value < low ? value : low), Infinity);
+const greatest = (values) => values.reduce((high, value) => (value > high ? value : high), -Infinity);
+
 function number(value) {
   const size = Math.abs(value);
   if (value === 0) return "0";
