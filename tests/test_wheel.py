@@ -100,6 +100,19 @@ def test_a_wheel_brings_its_configuration(installed, tmp_path):
     assert packaged == original
 
 
+def test_a_wheel_brings_the_parts_of_a_page(installed, tmp_path):
+    code = (
+        "from importlib.resources import files; own = files('lmexp.compare') / 'page_files'\n"
+        "print(own); print(*sorted(part.name for part in own.iterdir()))"
+    )
+
+    folder, parts = run(installed, "python", "-c", code, cwd=tmp_path).splitlines()
+
+    assert Path(folder).is_relative_to(installed.parent)
+    original = CHECKOUT / "src/lmexp/compare/page_files"
+    assert parts.split() == sorted(file.name for file in original.iterdir())
+
+
 def test_an_editable_install_has_no_second_configuration():
     from lmexp.recipe import conf_dir
 

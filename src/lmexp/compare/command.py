@@ -1,17 +1,22 @@
 """Command `compare`: groups of runs beside each other, with tests and what they cost."""
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from lmexp.compare.comparing import compared
 from lmexp.compare.files import as_csv, as_json, as_latex
+from lmexp.compare.page import as_html
 from lmexp.compare.picture import draw
+from lmexp.compare.result import Result
 from lmexp.compare.runs import find_runs
 from lmexp.compare.table import print_result
 from lmexp.errors import say
 from lmexp.output_files import check_apart, check_output
 
-OUTPUTS = {"csv": ".csv", "json": ".json", "latex": ".tex", "png": ".png"}
+OUTPUTS = {"csv": ".csv", "json": ".json", "latex": ".tex", "png": ".png", "html": ".html"}
+TYPED = ("metric", "baseline", "better", *OUTPUTS)  # options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--csv", type=Path, metavar="OUT", help="a row a group")
     add("--json", type=Path, metavar="OUT", help="everything, with signatures")
     add("--latex", type=Path, metavar="OUT", help="the table, for booktabs")
+    add("--html", type=Path, metavar="OUT", help="a page with all of it, in one file")
     add("--png", type=Path, metavar="OUT", help="learning curves by group")
 
 
@@ -41,7 +47,10 @@ def main(args: argparse.Namespace) -> int:
     result = compared(
         find_runs(args.runs), metric=args.metric, baseline=args.baseline, better=args.better
     )
-    for name, written in (("csv", as_csv), ("json", as_json), ("latex", as_latex)):
+    page = partial(as_html, typed=_typed(args))
+    writers: dict[str, Callable[[Result], str]]
+    writers = {"csv": as_csv, "json": as_json, "latex": as_latex, "html": page}
+    for name, written in writers.items():
         path = getattr(args, name)
         if path is not None:
             path.write_text(written(result), encoding="utf-8", newline="")
@@ -49,3 +58,10 @@ def main(args: argparse.Namespace) -> int:
         say(f"--png {args.png}: no run has recorded {result.live}, so nothing was drawn")
     print_result(result)
     return 0
+
+
+def _typed(args: argparse.Namespace) -> list[str]:
+    """The words that mean the same command."""
+    given = {name: getattr(args, name) for name in TYPED}
+    options = [[f"--{name}", str(value)] for name, value in given.items() if value is not None]
+    return ["compare", *args.runs, *(word for option in options for word in option)]

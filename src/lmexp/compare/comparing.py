@@ -289,6 +289,7 @@ def _runs(runs: Sequence[Run], groups: Sequence[Group], chosen: _Chosen) -> list
                 figure=run.figures.get(chosen.figure.name),
                 figures=run.figures,
                 cost=run.cost,
+                budgets=run.budgets,
                 signature=dict(known.signature) if known else {},
             )
         )

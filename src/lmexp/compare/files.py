@@ -78,7 +78,7 @@ def _line(cells: list[str]) -> str:
 
 def _cells(group: GroupResult) -> list[str]:
     against = group.row.against if group.row else None
-    costs = dict(zip(written.COSTS, written.costs(group), strict=True))
+    costs = dict(zip(written.COSTS, written.costs(group.cost), strict=True))
     return [
         group.name,
         str(group.aggregate.n),

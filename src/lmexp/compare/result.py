@@ -34,6 +34,7 @@ class RunResult:
         figure: the one that is compared.
         figures: all of its test and best validation.
         cost: what it took.
+        budgets: that were asked of it, such as {"minutes": 5}.
         signature: what its figure depends on.
     """
 
@@ -48,6 +49,7 @@ class RunResult:
     figure: float | None
     figures: dict[str, float]
     cost: Cost
+    budgets: dict[str, float]
     signature: dict[str, Any]
 
 

@@ -12,6 +12,7 @@ from lmexp.run_folders import LEVELS
 from lmexp.sweep.manifest import JOB, MANIFEST, Job, Manifest, read_job
 
 FINISHED = "finished"
+BUDGET = "budget/"  # before its name in a summary
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,15 @@ class Run:
             if name.startswith(("test/", "best/"))
             and isinstance(value, int | float)
             and not isinstance(value, bool)
+        }
+
+    @property
+    def budgets(self) -> dict[str, float]:
+        """What was asked of its size or cost, such as {"minutes": 5}."""
+        return {
+            name.removeprefix(BUDGET): float(value)
+            for name, value in self.summary.items()
+            if name.startswith(BUDGET) and isinstance(value, int | float)
         }
 
     @property

@@ -119,5 +119,5 @@ def _over_examples(result: Result) -> Table:
 def _cost(result: Result) -> Table:
     table = _table(result, "cost of a run, mean", *written.COSTS)
     for group in result.groups:
-        table.add_row(Text(group.name), *written.costs(group))
+        table.add_row(Text(group.name), *written.costs(group.cost))
     return table

@@ -3,6 +3,7 @@
 import math
 
 from lmexp.compare.result import GroupResult
+from lmexp.compare.runs import Cost
 from lmexp.compare.seeds import Interval
 from lmexp.report import duration
 
@@ -64,9 +65,8 @@ def verdict(group: GroupResult) -> str:
     return "baseline" if group.row is None or group.row.verdict is None else group.row.verdict
 
 
-def costs(group: GroupResult) -> list[str]:
+def costs(own: Cost) -> list[str]:
     """One of COSTS each."""
-    own = group.cost
     return [
         NONE if own.seconds is None else duration(own.seconds),
         NONE if own.steps is None else f"{own.steps:,.0f}",
