@@ -11,7 +11,7 @@ from lmexp.batch import IGNORE
 if TYPE_CHECKING:
     from lmexp.checks.subject import Subject
 
-BELOW_BLIND, BELOW_UNIFORM = 0.7, 0.25  # shares that a loss has to fall below
+BELOW_BLIND, BELOW_UNIFORM = 0.75, 0.25  # shares that a loss has to fall below
 
 
 def uniform_loss(subject: "Subject", batch: Any) -> float:
