@@ -13,6 +13,7 @@ from torch import nn
 
 from lmexp.batch import IGNORE, TrainStep
 from lmexp.build import build_task
+from lmexp.checks.guesses import blind_loss, goal_of
 from lmexp.checks.outputs import OF_KIND, Output, outputs
 from lmexp.checks.rows import IDS, apart, cropped, is_known, length, together
 from lmexp.optimizers import parameter_groups
@@ -26,7 +27,7 @@ EXAMPLES = 8  # that have to be learnt by heart
 TOKENS = 16  # that an example should have, about: more only takes longer
 MOST_PADDING = 8  # columns
 READ_STEPS = 4  # of the training data, from which the examples are taken
-STEPS = 150  # in which they have to be learnt, at each rate
+STEPS = 300  # in which they have to be learnt, at each rate
 WARMUP_STEPS = 10
 MEASURE_EVERY = 10
 FALLING = 0.9  # of the loss after half of the steps: it would go on
@@ -179,8 +180,6 @@ class Subject:
 
     def _trained(self, rate: float, until: float) -> Learnt:
         """A copy trained as a run trains, at a constant rate after a short warm-up."""
-        from lmexp.checks.learning import blind_loss, goal_of
-
         task, batch = copy.deepcopy(self.task), self.examples
         groups = parameter_groups(task.network, task.layer_decay)
         optimizer = build(self.recipe["optimizer"], self.allow_targets, params=groups)
