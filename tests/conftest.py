@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("LMEXP_DATA") or CHECKOUT.parent / "shared" / "data").resolve()
+NAMED = os.environ.get("LMEXP_DATA") or os.environ.get("LMEXP_TESTED_DATA")
+DATA = Path(NAMED or CHECKOUT.parent / "shared" / "data").resolve()
+os.environ["LMEXP_TESTED_DATA"] = str(DATA)  # xdist's workers begin without LMEXP_DATA
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; processes under test inherit it
 os.environ["WANDB_MODE"] = "offline"

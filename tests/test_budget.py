@@ -118,7 +118,7 @@ def test_minutes_stop_a_run(text, tmp_path):
     assert main(["train", *SMALL, *typed, f"data.files={text}", f"hydra.run.dir={run}"]) == 0
 
     summary = json.loads((run / "summary.json").read_text())
-    assert "its time is over after step" in summary["stopped_because"]
+    assert "budget.minutes is over after step" in summary["stopped_because"]
     assert summary["budget/minutes"] == 0.02
 
 

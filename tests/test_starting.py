@@ -214,6 +214,7 @@ def test_two_ranks_begin_with_the_same_weights(folder, tmp_path):
         torch.testing.assert_close(parameter, old.get_parameter(name), rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_ranks_that_share_the_network_begin_with_the_same_weights(folder, tmp_path):
     asked = begun(folder, f"init_from={folder / 'causal'}", "task.sample_tokens=0")
     still = [*asked, "optimizer.lr=1.0e-12", "trainer.max_steps=2", "trainer.strategy=fsdp"]
@@ -264,6 +265,7 @@ def test_tags_of_languages_are_those_of_the_tokenizer_that_comes(tmp_path, capsy
     assert "has tags of [de,fr]: write data.language_tags=[de,fr]" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_sweep_begins_each_run_from_it(folder, tmp_path):
     asked = begun(folder, f"init_from={folder / 'causal'}", "task.sample_tokens=0")
 

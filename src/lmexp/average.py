@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmexp import checkpoint as checkpoints
 from lmexp.errors import say
 from lmexp.run_folders import newest_run
 from lmexp.sections import text_kind
@@ -46,6 +45,8 @@ def main(args: argparse.Namespace) -> int:
         ValueError: there is nothing to average, or what there is does not belong together.
         FileNotFoundError: there is no run or checkpoint there.
     """
+    from lmexp import checkpoint as checkpoints
+
     if any(path.suffix == ".ckpt" for path in args.run):
         named, out = _named(args)
         source = "as named"
@@ -74,6 +75,8 @@ def _use(recipe: Mapping[str, Any], out: Path) -> list[str]:
 
 def _named(args: argparse.Namespace) -> tuple[Iterable[tuple[Path, Checkpoint]], Path]:
     """Checkpoints that were named one by one, whatever the order, and where their mean goes."""
+    from lmexp import checkpoint as checkpoints
+
     others = [str(path) for path in args.run if path.suffix != ".ckpt"]
     if others:
         raise ValueError(
@@ -135,6 +138,8 @@ def newest(run: Path, count: int) -> Iterator[tuple[Path, Checkpoint]]:
     Raises:
         ValueError: there are fewer, once all there are have been given.
     """
+    from lmexp import checkpoint as checkpoints
+
     folder = run / "checkpoints"
     names = [folder / name for name in ("newest.ckpt", "last.ckpt", "previous.ckpt")]
     seen, steps = set(), []

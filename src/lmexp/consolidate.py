@@ -4,9 +4,6 @@ import argparse
 import os
 from pathlib import Path
 
-from lmexp import checkpoint as checkpoints
-from lmexp.loading import find_checkpoint
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `consolidate`."""
@@ -23,6 +20,9 @@ def main(args: argparse.Namespace) -> int:
         FileNotFoundError: there is none.
         FileExistsError: there is something where it would be written.
     """
+    from lmexp import checkpoint as checkpoints
+    from lmexp.loading import find_checkpoint
+
     parts = find_checkpoint(args.run)
     if not parts.is_dir():
         raise ValueError(f"{parts} is one file already: every command reads it as it is")

@@ -8,9 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmexp.failures import BATCH, FAILURE, STATE, read_batches
-from lmexp.loading import load
-
 
 class Replayed(NamedTuple):
     """A micro-batch, computed again."""
@@ -41,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print what each micro-batch does; the exit status is 1 if nothing is wrong with any."""
+    from lmexp.failures import BATCH, FAILURE, STATE
+
     missing = [name for name in (STATE, BATCH, FAILURE) if not (args.failure / name).exists()]
     if missing:
         raise FileNotFoundError(
@@ -87,7 +86,9 @@ def replay(
     import torch
 
     from lmexp import checkpoint as checkpoints
+    from lmexp.failures import FAILURE, STATE, read_batches
     from lmexp.hardware import autocast
+    from lmexp.loading import load
     from lmexp.seeds import seed_torch
 
     facts = json.loads((failure / FAILURE).read_text(encoding="utf-8"))

@@ -156,7 +156,8 @@ class Stopper(Callback):
         if step >= self.total_steps:
             self._stop(trainer, f"all {self.total_steps:,} steps are done")
         elif is_late:
-            self._stop(trainer, f"its time is over after step {step:,}")
+            limit = "trainer.max_time or budget.minutes"
+            self._stop(trainer, f"{limit} is over after step {step:,}")
 
     def validated(self, value: float) -> bool:
         """Take note of a validation loss; whether it is the best so far."""

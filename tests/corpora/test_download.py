@@ -8,6 +8,7 @@ from loopback import loopback
 
 from lmexp.corpora.download import Remote, fetch
 from lmexp.corpora.locate import locate
+from lmexp.corpora.text import KEYS
 
 TEXT = b"some text\n" * 10_000
 
@@ -44,8 +45,8 @@ def sha(data):
 def test_a_set_is_downloaded_once(server, tmp_path):
     remote = Remote("a.txt", f"{server.url}/a.txt", sha(TEXT))
 
-    first = locate({"train": ["a.txt"]}, None, "set", [remote])
-    second = locate({"train": ["a.txt"]}, None, "set", [remote])
+    first = locate({"train": ["a.txt"]}, None, "set", [remote], KEYS)
+    second = locate({"train": ["a.txt"]}, None, "set", [remote], KEYS)
 
     assert first.paths["train"][0].read_bytes() == TEXT
     assert first.source.startswith("downloaded to")
@@ -176,7 +177,7 @@ def test_what_cannot_be_downloaded_says_what_was_tried_and_what_to_put_where(ser
     remote = Remote("b.txt", f"{server.url}/b.txt", "0000")
 
     with pytest.raises(FileNotFoundError) as error:
-        locate({"train": ["b.txt"]}, str(tmp_path / "root"), "set", [remote])
+        locate({"train": ["b.txt"]}, str(tmp_path / "root"), "set", [remote], KEYS)
 
     for part in (
         f"{server.url}/b.txt",
@@ -192,7 +193,7 @@ def test_without_a_network_the_error_is_one_line(tmp_path):
     remote = Remote("b.txt", "http://127.0.0.1:9/b.txt", "0000")  # nobody listens there
 
     with pytest.raises(FileNotFoundError, match=r"set is not in cache .*refused") as error:
-        locate({"train": ["b.txt"]}, None, "set", [remote])
+        locate({"train": ["b.txt"]}, None, "set", [remote], KEYS)
 
     assert "\n" not in str(error.value)
 

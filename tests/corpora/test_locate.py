@@ -1,6 +1,7 @@
 import pytest
 
 from lmexp.corpora.locate import locate, resolve
+from lmexp.corpora.text import KEYS
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_names_globs_and_folders(patterns, names, folder):
 
 
 def test_files_of_no_set_are_their_own_source(folder):
-    found = locate({"train": ["*.txt"], "val": ["c.md"]}, str(folder), None, [])
+    found = locate({"train": ["*.txt"], "val": ["c.md"]}, str(folder), None, [], KEYS)
 
     assert found.source == f"{folder}/*.txt, {folder}/c.md"
     assert found.paths["val"] == [folder / "c.md"]
@@ -43,8 +44,8 @@ def test_an_absolute_pattern_needs_no_base(folder):
 
 
 def test_a_missing_file_is_named_with_what_is_near(folder):
-    with pytest.raises(FileNotFoundError, match=r"data.files=c\.mb: .*did you mean .*c\.md\?"):
-        resolve(["c.mb"], folder)
+    with pytest.raises(FileNotFoundError, match=r"^data\.val=c\.mb: .*did you mean .*c\.md\?"):
+        resolve(["c.mb"], folder, "data.val=")
 
 
 def test_an_empty_folder_is_named(folder):
@@ -62,7 +63,7 @@ def test_a_named_set_is_looked_for_in_root_then_data_then_cache(folder, monkeypa
     sources = []
 
     for place in ("root", "data/set", "cache/data/set"):
-        found = locate({"train": ["x.txt"]}, str(folder / "root"), "set", [])
+        found = locate({"train": ["x.txt"]}, str(folder / "root"), "set", [], KEYS)
         assert found.paths["train"] == [folder / place / "x.txt.gz"]
         sources.append(found.source)
         (folder / place / "x.txt.gz").unlink()
@@ -74,7 +75,7 @@ def test_a_set_that_is_nowhere_says_what_was_tried_and_what_to_put_where(folder,
     monkeypatch.setenv("LMEXP_DATA", str(folder / "data"))
 
     with pytest.raises(FileNotFoundError) as error:
-        locate({"train": ["x.txt"], "val": ["y.txt"]}, str(folder / "root"), "set", [])
+        locate({"train": ["x.txt"], "val": ["y.txt"]}, str(folder / "root"), "set", [], KEYS)
 
     for part in ("root", "data/set", "cache/data/set", "put x.txt, y.txt", "set LMEXP_DATA"):
         assert part in str(error.value)

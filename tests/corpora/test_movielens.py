@@ -1,6 +1,3 @@
-import os
-from pathlib import Path
-
 import pytest
 
 from lmexp.corpora.movielens import MovieLens
@@ -106,11 +103,8 @@ def test_what_was_rated_in_one_second_is_in_no_order_that_tells_something(folder
     assert names not in orders
 
 
-def test_the_real_files_give_a_test_pair_a_user():
-    root = Path(os.environ.get("LMEXP_DATA", "nowhere")) / "movielens_small"
-    if not root.is_dir():
-        pytest.skip("LMEXP_DATA names no folder with movielens_small")
-    own = corpus(root, history=10)
+def test_the_real_files_give_a_test_pair_a_user(data_folder):
+    own = corpus(data_folder("movielens_small"), history=10)
 
     pairs = list(own.pairs("test"))
 

@@ -101,7 +101,9 @@ def test_a_damaged_packed_file_is_named(suffix, two):
 
 
 def test_a_missing_file_is_named_with_one_like_it(two):
-    with pytest.raises(FileNotFoundError, match=r"^aa\.de: there is no .*did you mean .*a\.de\?$"):
+    with pytest.raises(
+        FileNotFoundError, match=r"^data\.train=aa\.de: there is no .*did you mean .*a\.de\?$"
+    ):
         read(two, train=["a.en", "aa.de"])
 
 

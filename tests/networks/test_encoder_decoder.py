@@ -163,7 +163,13 @@ def test_the_first_loss_is_within_5_percent_of_ln_v(architecture, is_one_vocab):
     assert token_nll(logits, targets[:, 1:]).item() == pytest.approx(math.log(2000), rel=0.05)
 
 
-@pytest.mark.parametrize("name", ENCODER_DECODERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if "_" in name else ())
+        for name in ENCODER_DECODERS
+    ],
+)
 def test_eight_pairs_can_be_memorised(name):
     torch.manual_seed(0)
     network = ENCODER_DECODERS[name].encoder_decoder(SOURCE, VOCAB)
