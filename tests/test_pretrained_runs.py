@@ -115,9 +115,10 @@ def test_two_ranks_begin_with_the_pretrained_weights(tmp_path):
         torch.testing.assert_close(network.model.h.state_dict()[name], tensor, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "layers"),
-    [pytest.param("gpt2", "h", marks=pytest.mark.slow), ("bert", "encoder.layer")],
+    [("gpt2", "h"), ("bert", "encoder.layer")],
 )
 def test_ranks_may_share_a_pretrained_network(name, layers, tmp_path):
     model = save_tiny(tmp_path / name, name)

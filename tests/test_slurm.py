@@ -54,6 +54,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_preempted_job_is_requeued_and_goes_on_in_the_same_folder(cluster, capsys):
     command = f"{sys.executable} {TRAIN}"
     assert main(["slurm", *SMALL, "--command", command]) == 0

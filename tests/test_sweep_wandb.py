@@ -20,7 +20,7 @@ def written(tmp_path, monkeypatch, capsys):
 
     def command(*typed: str) -> dict:
         assert main(["sweep", "wandb", *typed]) == 0
-        assert "written to sweep.yaml; there is no account here" in capsys.readouterr().err
+        assert "written to sweep.yaml; W&B is not online here" in capsys.readouterr().err
         return yaml.safe_load((tmp_path / "sweep.yaml").read_text())
 
     return command

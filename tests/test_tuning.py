@@ -98,7 +98,8 @@ def test_frozen_weights_stay_and_others_move(here):
         assert is_same == (depths(after)[name] <= 2), name
 
 
-@pytest.mark.parametrize("strategy", [pytest.param("ddp", marks=pytest.mark.slow), "fsdp"])
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_ranks_freeze_alike_and_a_resumed_run_goes_on(strategy, here):
     asked = overrides("bert", "tuning.freeze_layers=1", "tuning.layer_decay=0.5")
     asked += ["trainer.devices=2", f"trainer.strategy={strategy}", "hydra.run.dir=run"]

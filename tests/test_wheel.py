@@ -139,6 +139,7 @@ def test_readme_adds_an_architecture_in_under_40_lines():
     assert len(files.splitlines()) < 40
 
 
+@pytest.mark.slow
 def test_readmes_architecture_trains_survives_a_kill_and_is_used(installed, own_architecture):
     commands = [line for line in readme_block("lmexp train --config-dir").splitlines() if line]
     train, resume, *uses = (re.sub(r"\s*#.*", "", line).split(maxsplit=1)[1] for line in commands)

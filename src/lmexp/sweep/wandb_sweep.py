@@ -16,6 +16,7 @@ from lmexp.errors import say
 from lmexp.grid import Dimension
 from lmexp.sweep.planning import Plan, Planned, objectives_of
 from lmexp.targets import as_flags
+from lmexp.wandb_sessions import account_mode
 
 METHODS = {"tpe": "bayes", "gp": "bayes", "nsgaii": "bayes", "random": "random"}
 MIRROR = "logger=wandb"
@@ -99,16 +100,16 @@ def run(
     Returns:
         The agent's exit status; 0 without an account, where it is said how to go on.
     """
-    import wandb
-
     write_atomically(file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     where = f"{f'{entity}/' if entity else ''}{project}"
-    if not wandb.login(prompt=False):
+    if account_mode() != "online":
         say(
-            f"written to {file}; there is no account here (`wandb login`): elsewhere, "
+            f"written to {file}; W&B is not online here: with an account, "
             f"`wandb sweep --project {project} {file}` makes the sweep and names its agent"
         )
         return 0
+    import wandb
+
     sweep = wandb.sweep(content, project=project, entity=entity)
     command = [sys.executable, "-m", "wandb", "agent", f"{where}/{sweep}"]
     if count is not None:
