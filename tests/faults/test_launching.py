@@ -92,7 +92,7 @@ def test_a_sweep_of_runs_with_two_ranks_each_makes_a_folder_a_job(place):
 
     assert done.returncode == 0, done.stderr
     (sweep,) = (place / "logs" / "sweeps").glob("*/*")
-    jobs = [path for path in sweep.iterdir() if path.is_dir()]
+    jobs = [file.parent for file in sweep.glob("*/job.json")]
     assert len(jobs) == 2
     for job in jobs:
         assert json.loads((job / "summary.json").read_text())["status"] == "finished"
