@@ -1,6 +1,7 @@
 """One job of a sweep: how its end is judged, what ends it, and what is kept of that."""
 
 import json
+import os
 import signal
 import sys
 import textwrap
@@ -144,6 +145,21 @@ def test_a_job_that_computes_or_writes_does_not_hang(lives, job):
     started.process.kill()
 
     assert ended(started).cause == causes.KILLED
+
+
+def test_a_job_that_computes_in_a_session_of_its_own_does_not_hang(job):
+    """As ranks do, whose launcher only waits."""
+    busy = "[sys.executable, '-c', 'while True: pass'], start_new_session=True"
+    started = job(f"import subprocess, sys\nsubprocess.run({busy})", silent_minutes=0.5 / 60)
+    until = time.monotonic() + 2.5
+    while time.monotonic() < until:
+        assert started.look() is None
+        time.sleep(0.01)
+    pid = started.process.pid
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
+
+    assert ended(started).status == "finished"
 
 
 def test_a_job_is_ended_by_a_file_in_its_folder_as_the_file_says(job, tmp_path):

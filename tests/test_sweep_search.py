@@ -4,10 +4,9 @@ import json
 import math
 import re
 import shutil
-from pathlib import Path
 
 import pytest
-from test_sweep import SMALL, TRAIN, folder, start  # noqa: F401
+from test_sweep import SMALL, folder, start  # noqa: F401
 
 from lmexp.forwarding import Forwarder
 from lmexp.grid import Dimension, grid
@@ -161,9 +160,6 @@ def test_an_interrupted_study_goes_on_with_no_trial_lost(sampler, search):
 
 
 def test_a_trial_that_was_asked_for_and_never_became_a_job_is_replaced(search, tmp_path):
-    class Gone(BaseException):
-        pass
-
     _, manifest = search("first", trials=3)
     trials = Trials(Manifest.read(manifest.folder))
     trials.studies["study"].ask()
@@ -286,7 +282,6 @@ def test_a_search_runs_from_frozen_files_and_is_resumed(folder):  # noqa: F811
     assert "best of study: best/loss=" in out
     assert (sweep / "studies.db").is_file()
     assert (sweep / "code" / "config" / "model" / "mine.yaml").is_file()
-    assert Path(TRAIN).is_file()
     shutil.rmtree(folder / "my_conf")  # nothing of it is read again
     found.settings["search"]["trials"] = 2
     found.write()

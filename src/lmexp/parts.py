@@ -105,9 +105,10 @@ def assemble(
         tokenizers.save(data.tokenizer, folder / "tokenizer.json")
     done = saved["training"]["steps_done"] if saved is not None else 0
     steps = settings.total_steps(data.steps_per_epoch)
-    recipe, total_steps = keep(recipe, data, steps, allow_targets)
-    if ranks.is_first:
-        write_recipe(recipe, folder)  # with the widths that a budget gave
+    sized, total_steps = keep(recipe, data, steps, allow_targets)
+    if ranks.is_first and sized is not recipe:
+        write_recipe(sized, folder)  # with the widths that a budget gave
+    recipe = sized
     task = build_task(recipe, data.vocab, total_steps, allow_targets)
     task.network.reads_per_label = getattr(data, "reads_per_label", task.reads_per_label)
     if start is not None:

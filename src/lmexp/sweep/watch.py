@@ -120,7 +120,9 @@ class Watch:
     def _ended(self, return_code: int) -> Job:
         said = _said(self.folder / STDERR, self._said_from)
         kills = causes.oom_kills() - self._oom_kills
-        ended = self._ending or causes.judge(return_code, said, kills)
+        ended = causes.judge(return_code, said, kills)
+        if self._ending is not None and ended.status != "finished":  # which it may be just before
+            ended = self._ending
         self._kill(signal.SIGKILL)  # whatever is left of its session
         self.job = replace(
             self.job,
@@ -151,10 +153,10 @@ class _Sign(NamedTuple):
     cpu_seconds: float
 
     @classmethod
-    def of(cls, folder: Path, session: int) -> "_Sign":
+    def of(cls, folder: Path, process: int) -> "_Sign":
         files = (folder / METRICS, folder / STDERR, folder / STDOUT, folder / "checkpoints")
         written = max((file.stat().st_mtime_ns for file in files if file.exists()), default=0)
-        return cls(time.monotonic(), written, _cpu_seconds(session))
+        return cls(time.monotonic(), written, _cpu_seconds(process))
 
     def is_alive_since(self, before: "_Sign") -> bool:
         used = self.cpu_seconds - before.cpu_seconds
@@ -162,17 +164,24 @@ class _Sign(NamedTuple):
         return self.written > before.written or is_busy or sys.platform != "linux"
 
 
-def _cpu_seconds(session: int) -> float:
-    """Of all processes of a session that are still there."""
-    ticks = 0
+def _cpu_seconds(root: int) -> float:
+    """Of a process and all below it that are still there; ranks have sessions of their own."""
+    ticks: dict[int, int] = {}
+    children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_bytes().rpartition(b")")[2].split()
         except OSError:
             continue
-        if int(fields[3]) == session:
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+        process = int(stat.parent.name)
+        children.setdefault(int(fields[1]), []).append(process)
+        ticks[process] = int(fields[11]) + int(fields[12])
+    found, used = [root], 0
+    while found:
+        process = found.pop()
+        used += ticks.get(process, 0)
+        found += children.get(process, [])
+    return used / os.sysconf("SC_CLK_TCK")
 
 
 def run_task(task: Task) -> Job:
