@@ -29,7 +29,10 @@ def scored(run: Run, part: str) -> Scored:
     Raises:
         ValueError: environment.json is damaged.
     """
-    if part != "test":
+    if run.remote is not None and part == "test" and run.remote.signature:
+        told = {**run.remote.signature, **_candidates(run, part)}
+        return Scored(told, None, "W&B has no scores of examples, the folders of the runs do")
+    if part != "test" or run.remote is not None:
         return Scored(_recorded(run, part), None, None)
     try:
         found = read_scores(run.folder)
