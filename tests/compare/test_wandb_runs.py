@@ -19,6 +19,8 @@ from lmexp.compare.comparing import compared
 from lmexp.compare.files import as_csv
 from lmexp.compare.runs import find_runs
 from lmexp.compare.signature import NO_EXAMPLES
+from lmexp.record_files import read_summary
+from lmexp.run_folder import read_recipe
 from lmexp.wandb_sessions import flat
 
 LOSSES = {"model=lstm": [4.1, 4.12], "model=gru": [4.6, 4.62]}
@@ -97,6 +99,21 @@ def test_the_table_is_that_of_the_folders(sweep, sent, serve):
         assert there == replace(here, folder=there.folder)
     expected = f"no test over examples of runs from W&B: {NO_EXAMPLES}"
     assert by_server.remarks == [expected, *by_folder.remarks]
+
+
+def test_what_is_sent_is_recipe_hashes_overrides_and_signature_and_the_summary(sweep, sent):
+    run, folder = sent[0], sweep / "00"
+    own = {key: value for key, value in run["config"].items() if key != "_wandb"}
+    of_test = {key: value for key, value in SIGNATURE.items() if key != "checkpoint"}
+
+    assert own == {
+        **flat(read_recipe(folder)),
+        **{f"lmexp/{name}": SIGNATURE[name] for name in ("data_hash", "tokenizer_hash")},
+        **{f"lmexp/test/{field}": value for field, value in of_test.items()},
+        "lmexp/overrides": ["model=lstm", "seed=1"],
+    }
+    figures = {key: value for key, value in run["summary"].items() if not key.startswith("_")}
+    assert figures == read_summary(folder) | {"val/loss": 4.0}
 
 
 def test_folders_and_servers_go_together(sweep, sent, serve):
