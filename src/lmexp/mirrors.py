@@ -251,12 +251,13 @@ class WandB:
             self._sampled = self._samples[-1][0]
 
     def finish(self, summary: Mapping[str, Any], status: str) -> None:
-        last_step = self._state["last_step"]
+        last_step = int(self._state["last_step"])
         self._send_samples(max(summary["step"], last_step))
-        if last_step > self._state["session_after"]:
+        if last_step > int(self._state["session_after"]):
             # W&B holds the last row open. If it came after the summary, its seconds would win.
             self._run.log({}, step=max(summary["step"], last_step), commit=True)
-        self._run.config.update(facts_of_test(self._path.parent), allow_val_change=True)
+        if facts := facts_of_test(self._path.parent):
+            self._run.config.update(facts, allow_val_change=True)  # a resume has tested again
         self._run.summary.update(dict(summary))
         self._run.finish(exit_code=0 if status == "finished" else 1)
         del self._state["session"]

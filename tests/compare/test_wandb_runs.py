@@ -17,8 +17,10 @@ from lmexp.__main__ import main
 from lmexp.compare import wandb_runs
 from lmexp.compare.comparing import compared
 from lmexp.compare.files import as_csv
+from lmexp.compare.groups import _identity
 from lmexp.compare.runs import find_runs
 from lmexp.compare.signature import NO_EXAMPLES
+from lmexp.recipe import compose
 from lmexp.record_files import read_summary
 from lmexp.run_folder import read_recipe
 from lmexp.wandb_sessions import flat
@@ -221,6 +223,22 @@ def test_a_recipe_comes_back_as_it_was_but_for_empty_sections():
     assert wandb_facts.recipe_of({"model.cell": "lstm"}) is None
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["model=lstm", "data=wikitext2"],
+        ["model=transformer", "data=multi30k"],
+        ["model=bert", "data=conll2003"],
+    ],
+)
+def test_a_recipe_of_the_shipped_configuration_makes_the_same_group(typed):
+    recipe = compose([*typed, "logger=wandb"])
+
+    told = json.loads(json.dumps(flat(recipe)).replace(": 1.0,", ": 1,"))  # as a server may
+
+    assert _identity(wandb_facts.recipe_of(told)) == _identity(recipe)
+
+
 def test_what_an_agent_has_set_is_read_as_typed():
     config = {**flat(RECIPE), "model": "lstm", "seed": "3", "optimizer.lr": "1e-3"}
 
@@ -273,11 +291,15 @@ def test_a_key_that_the_server_does_not_take_is_said_and_not_shown(serve, capsys
     assert "W&B did not answer (Failed to verify credentials" in said_of(capsys, PROJECT)
 
 
-def test_no_connection_is_said(account, monkeypatch, capsys):
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://me:secret@127.0.0.1:9/", "nowhere"])
+def test_no_connection_is_said(account, monkeypatch, capsys, url):
     monkeypatch.setattr(wandb_runs, "TIMEOUT_SECONDS", 1)
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_BASE_URL", url)
 
-    assert "look at the connection, WANDB_BASE_URL and the key" in said_of(capsys, PROJECT)
+    said = said_of(capsys, PROJECT)
+
+    assert "look at the connection, WANDB_BASE_URL and the key" in said
+    assert "secret" not in said
 
 
 def test_no_account_is_said(tmp_path, monkeypatch, capsys):

@@ -155,7 +155,7 @@ def _merged(records):
             found |= {"project": own["project"], "entity": own.get("entity")}
             found["config"] |= own["config"]["update"]
         elif kind in ("config", "summary"):
-            found[kind] |= own["update"]
+            found[kind] |= own.get("update", {})
         elif kind == "history":
             found["history"].append(own["item"])
         elif kind == "exit":

@@ -79,19 +79,22 @@ def _answer(given: str, ask: Callable[[], Any]) -> Any:
     import wandb
     from wandb.apis.normalize import normalize_exceptions
 
-    wandb.setup(wandb.Settings(silent=True))  # it would print its own line too
+    def asked() -> Any:
+        wandb.setup(wandb.Settings(silent=True))  # it would print its own line too
+        return ask()
+
     try:
-        return normalize_exceptions(ask)()
+        return normalize_exceptions(asked)()
     except wandb.errors.Error as error:
         told = (str(error).strip().splitlines() or [type(error).__name__])[0]
         cause = getattr(error, "exc", None)
-    if isinstance(cause, ValueError):
+    if type(cause) is ValueError:  # raised by wandb.Api; not by the check of its settings
         raise ValueError(f"{given}: {told}, or your account may not see it: write {_SHAPE}")
     key = os.environ.get("WANDB_API_KEY")
     if key:
         told = told.replace(key, "***")
     if url := os.environ.get("WANDB_BASE_URL"):
-        told = told.replace(url, urlparse(url).hostname or "")
+        told = told.replace(url.rstrip("/"), urlparse(url).hostname or "")  # without a password
     raise ValueError(
         f"{given}: W&B did not answer ({told}): look at the connection, WANDB_BASE_URL and the key "
         "(`wandb login`)"
