@@ -103,14 +103,12 @@ def send(result: Result, page: str, command: str, target: Target) -> None:
         for name, columns, rows in _shown(result)
     }
     run.log({**shown, "report": wandb.Html(page, inject=False, data_is_not_path=True)})
-    url = run.url
+    where = run.url if mode == "online" else folder / "wandb"
     run.finish()
     if mode == "offline":
-        say_of_wandb(
-            f"written offline, for {target}; to upload: wandb sync {folder / 'wandb'}/offline-run-*"
-        )
+        say_of_wandb(f"written offline, for {target}; to upload: wandb sync {where}/offline-run-*")
     else:
-        say_of_wandb(f"online at {url}")
+        say_of_wandb(f"online at {where}")
 
 
 def _begin(mode: Mode, target: Target, folder: Path, config: dict[str, Any]) -> Any:
