@@ -81,7 +81,11 @@ class _Handler(BaseHTTPRequestHandler):
     server_of: Server
 
     def do_POST(self):
-        told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        sent = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        if self.path != "/graphql":  # telemetry of the client's own
+            self._reply(404, b"")
+            return
+        told = json.loads(sent)
         name = re.search(r"(?:query|mutation)\s+(\w+)", told["query"])[1]
         variables = told.get("variables") or {}
         self.server_of.asked.append((name, variables))
@@ -89,8 +93,10 @@ class _Handler(BaseHTTPRequestHandler):
             content = {"data": self.server_of.answer(name, variables)}
         else:
             content = {"errors": [{"message": "user is not logged in"}]}
-        body = json.dumps(content).encode()
-        self.send_response(self.server_of.status)
+        self._reply(self.server_of.status, json.dumps(content).encode())
+
+    def _reply(self, status, body):
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Connection", "close")  # so that no thread waits for another question
