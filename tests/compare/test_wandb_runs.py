@@ -12,15 +12,12 @@ import pytest
 from made_runs import RECIPE, SIGNATURE, SUMMARY, make_sweep
 from wandb_server import KEY, Server, mirrored
 
-from lmexp import wandb_facts
 from lmexp.__main__ import main
 from lmexp.compare import wandb_runs
 from lmexp.compare.comparing import compared
 from lmexp.compare.files import as_csv
-from lmexp.compare.groups import _identity
 from lmexp.compare.runs import find_runs
 from lmexp.compare.signature import NO_EXAMPLES
-from lmexp.recipe import compose
 from lmexp.record_files import read_summary
 from lmexp.run_folder import read_recipe
 from lmexp.wandb_sessions import flat
@@ -213,36 +210,6 @@ def test_figures_that_are_not_finite_are_read_as_such(serve):
     assert (own.figures["best/loss"], own.figures["test/x"]) == (math.inf, -math.inf)
     assert [(step, value) for step, value in own.live("val/loss") if value == 3] == [(2, 3.0)]
     assert not {"_step", "samples"} & own.summary.keys()
-
-
-def test_a_recipe_comes_back_as_it_was_but_for_empty_sections():
-    recipe = {**RECIPE, "schedule": {"steps": [1, {"a": 2}], "end": None}, "empty": {}}
-    config = {**flat(recipe), "lmexp/data_hash": "d"}
-
-    assert wandb_facts.recipe_of(config) == {k: v for k, v in recipe.items() if k != "empty"}
-    assert wandb_facts.recipe_of({"model.cell": "lstm"}) is None
-
-
-@pytest.mark.parametrize(
-    "typed",
-    [
-        ["model=lstm", "data=wikitext2"],
-        ["model=transformer", "data=multi30k"],
-        ["model=bert", "data=conll2003"],
-    ],
-)
-def test_a_recipe_of_the_shipped_configuration_makes_the_same_group(typed):
-    recipe = compose([*typed, "logger=wandb"])
-
-    told = json.loads(json.dumps(flat(recipe)).replace(": 1.0,", ": 1,"))  # as a server may
-
-    assert _identity(wandb_facts.recipe_of(told)) == _identity(recipe)
-
-
-def test_what_an_agent_has_set_is_read_as_typed():
-    config = {**flat(RECIPE), "model": "lstm", "seed": "3", "optimizer.lr": "1e-3"}
-
-    assert wandb_facts.recipe_of(config, is_typed=True) == {**RECIPE, "seed": 3}
 
 
 def test_whole_numbers_are_the_same_recipe_whatever_their_type(serve):
