@@ -257,7 +257,7 @@ def _group(
         examples=by_examples.examples if row is not None else None,
         mismatches=list(wrong),
         cost=_mean_cost([run.cost for run in group.runs]),
-        curve=curve([run.folder for run in group.runs], live),
+        curve=curve(group.runs, live),
     )
 
 
