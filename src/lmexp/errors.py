@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn, TextIO
 
+from lmexp.secret_values import hidden
+
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -45,13 +47,13 @@ def run_command(command: Callable[[], int]) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """The message without line breaks; of the system's own errors the file first."""
+    """The message without line breaks or secrets; of the system's own errors the file first."""
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
+        return hidden(f"{error.filename}: {error.strerror}")
     text = str(error)
     if text.startswith("Caught ") and "Original Traceback" in text:  # of a DataLoader's process
         text = f"{text.strip().splitlines()[-1]} (in a process that data.num_workers= started)"
-    return " ".join(text.split()) or type(error).__name__
+    return hidden(" ".join(text.split())) or type(error).__name__
 
 
 def say(text: str) -> None:
