@@ -203,7 +203,7 @@ class WandB:
         elif mode == "online":
             say_of_wandb(f"online at {self._run.url}")
             last_step = int(self._run.step) - 1 if self._run.resumed else -1
-        self._state = {"id": self._id, "last_step": last_step}
+        self._state: dict[str, Any] = {"id": self._id, "last_step": last_step}
         self._state |= {"session": Path(self._run.dir).parent.name, "session_after": last_step}
         self._sampled = last_step  # the last step whose sample is in the table sent
         self._keep_state()
@@ -263,6 +263,9 @@ class WandB:
 
     def finish(self, summary: Mapping[str, Any], status: str) -> None:
         self._send_samples(max(summary["step"], self._state["last_step"]))
+        if self._state["last_step"] > self._state["session_after"]:
+            # W&B keeps the last step back, whose figures would else overwrite the summary's.
+            self._run.log({}, step=self._state["last_step"], commit=True)
         self._run.summary.update(dict(summary))
         self._run.finish(exit_code=0 if status == "finished" else 1)
         del self._state["session"]

@@ -245,7 +245,7 @@ def grouped(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
     take over those of earlier ones. Tags are added: sweep or search, and when it was launched.
     """
     logger = recipe["logger"]
-    if "group" not in logger:
+    if not {"group", "tags"} <= logger.keys():
         return recipe
     is_in_sweeps = folder.absolute().parents[1].name == SWEEPS.name
     group = logger["group"] or (folder.parent if is_in_sweeps else folder).name
