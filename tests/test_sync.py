@@ -45,7 +45,7 @@ def killed_in(folder, has_lost):
     (folder / "wandb.json").write_text(json.dumps(state))
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_resumed_run_is_one_run_with_each_step_once(server, tmp_path, capsys):
     run = run_at(tmp_path / "logs/runs/a/1", [10, 20, 30])
     time.sleep(1.1)  # the offline folder is named after the second
@@ -64,7 +64,8 @@ def test_a_resumed_run_is_one_run_with_each_step_once(server, tmp_path, capsys):
     assert capsys.readouterr().out == f"{run}: already uploaded\n"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_session_after_an_uploaded_one_is_added_to_it(server, tmp_path):
     run = run_at(tmp_path / "run", [10, 20])
     assert main(["sync", str(run), "--project", "mine", "--entity", "us"]) == 0
@@ -78,7 +79,8 @@ def test_a_session_after_an_uploaded_one_is_added_to_it(server, tmp_path):
     assert sent.record["project"] == "mine"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_after_a_kill_what_was_not_on_the_disk_follows_with_the_resume(server, tmp_path):
     run = run_at(tmp_path / "run", [10, 20])
     record = Record(run, [])
@@ -95,7 +97,7 @@ def test_after_a_kill_what_was_not_on_the_disk_follows_with_the_resume(server, t
     assert [row["_step"] for row in sent.history()] == [10, 20, 30, 40]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_one_run_that_is_refused_or_trains_stops_no_other(server, tmp_path, capsys):
     below = tmp_path / "logs/runs/a"
     runs = [run_at(below / "1")]
@@ -136,7 +138,8 @@ class Elsewhere:
         self.process.communicate(timeout=30)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_what_was_sent_in_part_counts_as_failed_and_is_sent_again(server, tmp_path, capsys):
     run = run_at(tmp_path / "run")
     server.refuses = "file_stream"

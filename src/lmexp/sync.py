@@ -27,6 +27,7 @@ from lmexp.wandb_sessions import (
     uploaded_mark,
 )
 
+ERROR = "wandb: ERROR "  # how a line of wandb's begins that tells of one
 CONNECT_SECONDS = 10.0  # wandb itself would try for many minutes, silently
 
 
@@ -122,7 +123,7 @@ def _uploaded(folder: Path, options: Sequence[str]) -> _Outcome:
         for file in waiting:
             done = _wandb("sync", *options, str(file.parent))
             said = done.stdout.splitlines()
-            errors = [line for line in said if "ERROR" in line]
+            errors = [line for line in said if line.startswith(ERROR)]
             mark = uploaded_mark(file)
             if mark is None or errors or done.returncode:
                 if mark is not None:  # wandb marks what it could send in part only, too
@@ -152,7 +153,7 @@ def _wandb(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def _bare(line: str) -> str:
-    return line.strip().removeprefix("wandb: ").removeprefix("ERROR ")
+    return line.strip().removeprefix(ERROR).removeprefix("wandb: ")
 
 
 def _last_step(file: Path) -> int | None:
