@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from test_mirrors import known_id, no_account, wandb_mirror, write_and_close
@@ -13,6 +14,8 @@ from wandb_server import serving
 from lmexp.__main__ import main
 from lmexp.record import Record
 from lmexp.run_folder import write_recipe
+from lmexp.sweep.manifest import Job, Manifest
+from lmexp.sync import mirrored
 
 __all__ = ["no_account"]  # a fixture
 
@@ -188,6 +191,22 @@ def test_nothing_to_upload_or_a_mistake_is_one_line(typed, tmp_path, monkeypatch
 
     assert status == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_sweeps_name_means_its_newest_and_a_folder_all_below(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for launch in ("1", "2"):
+        sweep = Path("logs/sweeps/families", launch)
+        job = sweep / "0_a"
+        (job / "wandb" / "offline-run-1").mkdir(parents=True)
+        (job / "wandb" / "offline-run-1" / "run-a.wandb").touch()
+        (job / "wandb.json").write_text("{}")
+        write_recipe(RECIPE, job)
+        Manifest(sweep, [Job("0_a", ["seed=1"])], {}, "").write()
+
+    assert mirrored(["families"]) == [job]
+    assert mirrored(["logs"]) == [Path("logs/sweeps/families/1/0_a"), job]
+    assert mirrored(["families", str(sweep), str(job), str(job / "recipe.yaml")]) == [job]
 
 
 def test_wandb_has_the_options_that_are_handed_to_it():

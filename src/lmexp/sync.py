@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
         FileNotFoundError: a path is no run and holds none.
         ValueError: nothing was mirrored offline, there is no account, or no way to the server.
     """
-    folders = _mirrored(args.paths or ["logs"])
+    folders = mirrored(args.paths or ["logs"])
     if any(not uploaded_mark(file) for folder in folders for file in offline_sessions(folder)):
         _check_server()
     options = [f"--{name}={value}" for name in ("project", "entity") if (value := vars(args)[name])]
@@ -68,7 +68,7 @@ class _Outcome(NamedTuple):
     text: str
 
 
-def _mirrored(paths: Sequence[str]) -> list[Path]:
+def mirrored(paths: Sequence[str]) -> list[Path]:
     """Run folders with offline sessions of W&B, each once, in their order."""
     found: dict[Path, Path] = {}
     for given in paths:
