@@ -161,7 +161,21 @@ VALUES = {
     "name of a folder": ("name=a/b", "name=a/b", "no '/'"),
     "missing value": ("model.d_model=???", "model.d_model=???", "has to be given"),
     "missing in a file": ("data=text", "conf/data/text.yaml: data.files=??? has to be given"),
-    "missing in the environment": ("data.root=${oc.env:NOWHERE}", "no NOWHERE"),
+    "the environment": (
+        "data.root=${oc.env:HOME}",
+        "command line: data.root",
+        "environment (HOME)",
+    ),
+    "URL with a password": (
+        "init_from=https://me:pw@example.org/a",
+        "command line: init_from has a user or a password in its URL",
+    ),
+    "a folder with a password": (
+        "hydra.run.dir='s3://me:pw@bucket/a'",
+        "hydra.run.dir has a user or a password in its URL",
+    ),
+    "named like a secret": ("data.token=abc", "command line: data.token is named like a secret"),
+    "a secret in a sweep": ("-m data.token=abc,def", "lmexp: command line: data.token is named"),
     "interpolation": ("optimizer.lr=${optimizer.rate}", "optimizer.lr:", "optimizer.rate"),
     "unquoted text": (
         "data.root=~/x",

@@ -210,22 +210,14 @@ def test_lanes_are_as_many_as_rows_where_state_is_carried(model, lanes):
     assert by_tokens["data"]["lanes"] == lanes
 
 
-def test_the_environment_is_not_written_into_a_recipe(monkeypatch):
-    monkeypatch.setenv("SECRET", "hunter2")
+def test_the_environment_is_not_read_into_a_recipe(monkeypatch):
+    monkeypatch.setenv("SECRET", "hunter2-of-mine")
     typed = ["task.sample_prompt=${oc.env:SECRET}", "name=${task.sample_prompt}"]
 
-    found = recipe.compose([*typed, "data.root=${oc.env:NOTHING,null}"])
+    with pytest.raises(ValueError, match=r"name is read from the environment \(SECRET\)") as raised:
+        recipe.compose(typed)
 
-    assert found["task"]["sample_prompt"] == "${oc.env:SECRET}"
-    assert "hunter2" not in str(found)
-    assert found["data"]["root"] == "${oc.env:NOTHING,null}"
-
-
-def test_the_environment_is_read_when_a_section_is_built(monkeypatch):
-    monkeypatch.setenv("NEEDED", "<s>")
-    section = {"_target_": "lmexp.tokenizers.Bytes", "extra": ["${oc.env:NEEDED}"]}
-
-    assert recipe.build(section).extra == ["<s>"]
+    assert "hunter2" not in str(raised.value)
 
 
 def test_a_recipe_holds_plain_values_only():

@@ -100,6 +100,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
         "sharding",
     },
     "signatures": set(),
+    "secret_values": set(),
     "values": {"signatures"},
     "targets": {"signatures", "values"},
     "origins": set(),
@@ -109,7 +110,7 @@ COMMANDS = {"train", "evaluate", "predict", "show", "plan", "launch", "sweep", "
 COMMANDS |= {"translate", "chat", "average", "attend", "evaluate_pairs", "evaluate_windows"}
 COMMANDS |= {"replay", "slurm", "launchers", "consolidate", "fill", "evaluate_segments"}
 COMMANDS |= {"evaluate_sentences", "sample", "interpolate", "label", "evaluate_labels", "answer"}
-COMMANDS |= {"match", "evaluate_matches", "checks", "compare"}
+COMMANDS |= {"match", "evaluate_matches", "checks", "compare", "sync"}
 STATISTICS = {"formulas", "resampling", "paired", "seeds", "verdicts", "over_examples", "guard"}
 
 

@@ -215,7 +215,7 @@ def test_wandb_without_an_account_is_one_run_offline_over_a_resume(tmp_path, cap
         summary |= record["summary"]["update"] if record["type"] == "summary" else {}
 
     assert "no account found" in said
-    assert "writing offline; to upload: wandb sync" in said
+    assert "writing offline; to upload: python -m lmexp sync" in said
     assert [row["_step"] for row in rows] == [10, 20, 30, 40, 50]
     assert [row["train/loss"] for row in rows] == [1 / row["_step"] for row in rows]
     assert [row["samples.nrows"] for row in rows if "samples.nrows" in row] == [1, 1]

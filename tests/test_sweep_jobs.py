@@ -195,13 +195,29 @@ def test_a_damaged_manifest_is_refused_in_words(content, tmp_path):
 
 def test_recipes_are_equal_whatever_they_are_called_and_however_they_are_swept():
     recipe = {"name": "a", "seed": 1, "sweep": {"parallel": 2}, "model": {"d_model": 8}}
-    recipe["logger"] = {"group": None}
+    recipe["logger"] = {"group": None, "tags": []}
 
     assert recipe_hash(recipe) == recipe_hash({**recipe, "name": "b", "sweep": {"parallel": 1}})
     assert recipe_hash(recipe) == recipe_hash(grouped(recipe, Path("logs/sweeps/a/today")))
-    assert grouped(recipe, Path("logs/sweeps/a/today"))["logger"]["group"] == "a"
     assert recipe_hash(recipe) != recipe_hash({**recipe, "seed": 2})
     assert recipe_hash(recipe) != recipe_hash({**recipe, "model": {"d_model": 16}})
+
+
+@pytest.mark.parametrize(
+    ("folder", "chosen", "search", "group", "tags"),
+    [
+        ("logs/sweeps/a/today", None, None, "a", ["x", "sweep", "today"]),
+        ("logs/sweeps/a/today", None, {"sampler": "tpe"}, "a", ["x", "search", "today"]),
+        ("logs/sweeps/a/today", "mine", None, "mine", ["x", "sweep", "today"]),
+        ("elsewhere/chosen", None, None, "chosen", ["x", "sweep", "chosen"]),
+    ],
+)
+def test_jobs_are_grouped_by_their_sweep_and_tagged(folder, chosen, search, group, tags):
+    logger = {"group": chosen, "tags": ["x"]}
+    recipe = {"sweep": {"search": search}, "logger": logger}
+
+    assert grouped(recipe, Path(folder))["logger"] == {"group": group, "tags": tags}
+    assert grouped({"logger": {}}, Path(folder)) == {"logger": {}}
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ COMMANDS = {
     "chat": ("chat", "talk with a model trained on dialogues"),
     "sweep": ("sweep.command", "how a sweep stands and goes on; sweeps of W&B"),
     "compare": ("compare.command", "groups of runs beside each other, with tests and costs"),
+    "sync": ("sync", "upload what was mirrored to Weights & Biases offline"),
     "show": ("show", "curves, samples and counts of a run"),
 }
 

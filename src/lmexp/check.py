@@ -16,6 +16,7 @@ from lmexp import signatures
 from lmexp.models import article, builds, models_that_build
 from lmexp.origins import COMMAND_LINE, Origins
 from lmexp.rules import check_rules
+from lmexp.secret_values import refuse_secrets
 from lmexp.sections import MADE_OF, OF_CORPUS, SECTIONS, text_kind
 from lmexp.signatures import Parameter, Target, UnknownNameError
 from lmexp.targets import allowed_packages, refusal
@@ -57,6 +58,8 @@ def check(
         ValueError: naming file or override, key, value and what to write instead.
     """
     checker = _Checker(origins or Origins(list, {}, {}, []), allow_targets)
+    used = recipe if sections is None else {name: recipe.get(name) for name in sections}
+    refuse_secrets(dict(used), checker.origins.where)
     if sections is not None:
         for name in sections:
             checker.section(recipe.get(name), name)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lmexp.atomic import write_atomically
+from lmexp.secret_values import hidden
 
 PATCH_BYTES = 1_000_000  # of a diff, at most; more than that is data, not code
 _SECRET = re.compile(r"(?i)(^|[._-])(api_?key|key|token|secret|password|passwd|credentials?)$")
@@ -74,9 +75,9 @@ def write_environment(folder: Path, facts: Mapping[str, Any]) -> Path:
 
 
 def _without_secret(argument: str) -> str:
-    """The argument with its value blanked where its name says that it is a secret."""
+    """The argument, blanked where its name or its value says that it is a secret."""
     name, sign, value = argument.partition("=")
-    return f"{name}=***" if sign and value and _SECRET.search(name) else argument
+    return f"{name}=***" if sign and value and _SECRET.search(name) else hidden(argument)
 
 
 def _packages() -> dict[str, str]:
@@ -173,5 +174,5 @@ def _repository(root: Path) -> dict[str, Any]:
         "commit": commit.strip() if commit else None,
         "is_dirty": bool(diff or untracked),
         "untracked": untracked[:100],
-        "diff": diff,
+        "diff": hidden(diff),
     }

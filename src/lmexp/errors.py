@@ -5,9 +5,13 @@ import linecache
 import os
 import sys
 import sysconfig
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import NoReturn, TextIO
+
+from lmexp.secret_values import hidden
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -29,6 +33,7 @@ def run_command(command: Callable[[], int]) -> int:
     if sys.stdout is None:
         say("standard output is closed: write > FILE, or > /dev/null to see nothing")
         return 2
+    sys.excepthook = _without_secrets
     try:
         return command()
     except KeyboardInterrupt:
@@ -44,14 +49,21 @@ def run_command(command: Callable[[], int]) -> int:
         return 2
 
 
+def _without_secrets(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """A traceback as Python prints it, which may end in a log, but for secrets."""
+    print(hidden("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
+
+
 def one_line(error: BaseException) -> str:
-    """The message without line breaks; of the system's own errors the file first."""
+    """The message without line breaks or secrets; of the system's own errors the file first."""
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
+        return hidden(f"{error.filename}: {error.strerror}")
     text = str(error)
     if text.startswith("Caught ") and "Original Traceback" in text:  # of a DataLoader's process
         text = f"{text.strip().splitlines()[-1]} (in a process that data.num_workers= started)"
-    return " ".join(text.split()) or type(error).__name__
+    return hidden(" ".join(text.split())) or type(error).__name__
 
 
 def say(text: str) -> None:
@@ -84,13 +96,13 @@ def not_utf8(source: Path | str, error: UnicodeDecodeError) -> ValueError:
 
 
 def _was_raised_on_purpose(error: BaseException) -> bool:
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    if traceback is None:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
         return False
-    file = traceback.tb_frame.f_code.co_filename
-    if not linecache.getline(file, traceback.tb_lineno).strip().startswith("raise "):
+    file = trace.tb_frame.f_code.co_filename
+    if not linecache.getline(file, trace.tb_lineno).strip().startswith("raise "):
         return False
     path = Path(file).resolve()
     libraries = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}

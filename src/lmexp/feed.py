@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from lmexp.record_files import METRICS, SAMPLES, restore
+from lmexp.secret_values import hidden
 
 POLL_SECONDS = 0.25  # four reads a second cost training nothing measurable
 
@@ -119,7 +120,8 @@ class Feed:
             return
         self._is_reported = True
         print(
-            f"logger {self._name} {what}: left behind. The record in {self._folder} is complete.",
+            f"logger {self._name} {hidden(what)}: left behind. "
+            f"The record in {self._folder} is complete.",
             file=sys.stderr,
             flush=True,
         )

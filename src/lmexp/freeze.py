@@ -8,6 +8,7 @@ from lmexp import signatures
 from lmexp.inheritance import INHERITED, bring_vocabulary, inherit
 from lmexp.origins import Origins
 from lmexp.rules import carries_state
+from lmexp.secret_values import refuse_secrets
 from lmexp.signatures import Target, UnknownNameError
 from lmexp.targets import allowed_packages
 
@@ -39,6 +40,7 @@ def freeze(
     except InterpolationToMissingValueError as error:
         key = str(error).splitlines()[0].rpartition(" ")[2]
         raise ValueError(f"{origins.where(key)}: {key} has to be given: write {key}=…") from None
+    refuse_secrets(recipe, origins.where)  # before a message could show one
     allowed = (*allow_targets, *(recipe.pop("allow_targets", None) or []))
     packages = allowed_packages(allowed)
     origins = inherit(recipe, origins, typed, follows, packages)
@@ -72,7 +74,7 @@ def _chosen(group: str, recipe: Mapping[str, Any], origins: Origins) -> str:
 
 @contextlib.contextmanager
 def _environment_unread() -> Iterator[None]:
-    """${oc.env:NAME} stays as it is written: what is in the environment may be a secret."""
+    """${oc.env:NAME} stays as it is written, for the check to refuse: it may be a secret."""
     from omegaconf import OmegaConf
     from omegaconf.resolvers import oc
 

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from lmexp.wandb_facts import facts_at_start, facts_of_test
 from lmexp.wandb_sessions import (
+    STATE,
     Mode,
     account_mode,
     flat,
@@ -105,6 +106,8 @@ class TensorBoard:
         self._now = time.time()
         self._writer = events.EventFileWriter(str(target))
         self._writer.add_event(events.start(self._now))
+        self._writer.add_event(events.hparams(self._now, flat(recipe)))
+        self._shown: set[str] = set()  # scalars
         indented = json.dumps(recipe, indent=2).replace("\n", "\n    ")  # Markdown's code block
         self._writer.add_event(events.text(self._now, 0, "recipe", "    " + indented))
         return -1
@@ -113,13 +116,17 @@ class TensorBoard:
         if self._began is None:
             self._began = time.time() - values["seconds"]
         self._now = self._began + values["seconds"]
+        self._add_scalars(step, {key: value for key, value in values.items() if key != "seconds"})
+        self._writer.flush()
+
+    def _add_scalars(self, step: int, values: Mapping[str, Any]) -> None:
         figures = {
             name: value
             for name, value in values.items()
-            if isinstance(value, int | float) and name != "seconds"
+            if isinstance(value, int | float) and not isinstance(value, bool)
         }
         self._writer.add_event(self._events.scalars(self._now, step, figures))
-        self._writer.flush()
+        self._shown |= figures.keys()
 
     def sample(self, step: int, text: str) -> None:
         self._writer.add_event(self._events.text(self._now, step, "sample", text))
@@ -129,6 +136,10 @@ class TensorBoard:
         table = f"| figure | value |\n|---|---|\n{rows}"
         step = summary.get("step", 0)
         self._writer.add_event(self._events.text(self._now, step, "summary", table))
+        rest = {key: value for key, value in summary.items() if key not in self._shown | {"step"}}
+        self._add_scalars(step, rest)  # of the others the last value is the summary's
+        ended = self._events.hparams_end(self._now, is_finished=status == "finished")
+        self._writer.add_event(ended)
         self._writer.close()
 
 
@@ -172,7 +183,7 @@ class WandB:
     def start(self, folder: Path, recipe: Mapping[str, Any], step: int) -> int:
         import wandb
 
-        self._path = folder / "wandb.json"
+        self._path = folder / STATE
         known = json.loads(self._path.read_text()) if self._path.exists() else {}
         self._id: str = known.get("id") or id_of_agent() or uuid4().hex[:8]
         self._samples: list[tuple[int, str]] = []
@@ -189,11 +200,11 @@ class WandB:
             mode = "offline"
             self._run = self._init(folder, recipe, mode)
         if mode == "offline":
-            say_of_wandb(f"writing offline; to upload: wandb sync {folder / 'wandb'}/offline-run-*")
+            say_of_wandb(f"writing offline; to upload: python -m lmexp sync {folder}")
         elif mode == "online":
             say_of_wandb(f"online at {self._run.url}")
             last_step = int(self._run.step) - 1 if self._run.resumed else -1
-        self._state = {"id": self._id, "last_step": last_step}
+        self._state: dict[str, Any] = {"id": self._id, "last_step": last_step}
         self._state |= {"session": Path(self._run.dir).parent.name, "session_after": last_step}
         self._sampled = last_step  # the last step whose sample is in the table sent
         self._keep_state()
@@ -208,6 +219,7 @@ class WandB:
             silent=True,
             disable_git=True,  # environment.json has the commit
             disable_code=True,
+            x_disable_meta=True,  # command line and paths, which may be nobody else's business
             init_timeout=self._connect_seconds,
         )
         return wandb.init(

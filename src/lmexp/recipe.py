@@ -18,6 +18,7 @@ from lmexp.check import nearest
 from lmexp.errors import not_utf8
 from lmexp.freeze import freeze
 from lmexp.origins import COMMAND_LINE, Layer, Origins, shown
+from lmexp.secret_values import refuse_secrets
 from lmexp.targets import build
 
 __all__ = ["build", "compose", "composition", "conf_dir", "conf_folders", "main"]
@@ -209,6 +210,7 @@ def _checked(override: Any, folders: Sequence[Path]) -> str:
                 f"{COMMAND_LINE}: {line} has no effect, lmexp only composes with Hydra; of its "
                 f"settings there are {' and '.join(FOLDERS)}"
             )
+        refuse_secrets({key: str(override.value())}, lambda _: COMMAND_LINE)
         return line
     groups = {path.name for folder in folders for path in folder.iterdir() if path.is_dir()}
     if key not in groups:

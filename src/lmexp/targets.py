@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lmexp import signatures
-from lmexp.values import convert, from_environment
+from lmexp.values import convert
 
 OURS = ("lmexp", "torch.optim")
 
@@ -71,7 +71,7 @@ def build(section: Mapping[str, Any], allow_targets: Sequence[str] = (), **suppl
     """Call the section's `_target_` with its other keys and with what the code supplies.
 
     Sections within it are built first. Values take the type that the target's annotation says (a
-    list may become a tuple, a string a Path); `${oc.env:NAME}` is looked up here and nowhere else.
+    list may become a tuple, a string a Path).
 
     Args:
         section: a part of a recipe with a `_target_`.
@@ -95,5 +95,5 @@ def build(section: Mapping[str, Any], allow_targets: Sequence[str] = (), **suppl
         elif key in known:
             arguments[key] = convert(value, known[key])
         else:
-            arguments[key] = from_environment(value)
+            arguments[key] = value
     return call(**arguments, **supplied)

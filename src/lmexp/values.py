@@ -15,7 +15,6 @@ import importlib
 import json
 import math
 import operator
-import os
 import re
 import types
 from collections.abc import Sequence
@@ -25,36 +24,6 @@ from lmexp.signatures import Parameter, definitions, dotted, origin
 
 LIGHT = ("annotated_types", "collections", "datetime", "pathlib", "pydantic", "typing")
 Object = dict[str, Any]  # a class of someone's: built from a mapping with _target_
-
-_ENV = re.compile(r"\$\{oc\.env:([^,}]+)(?:,([^}]*))?\}")
-
-
-def from_environment(value: Any) -> Any:
-    """The value with every ${oc.env:NAME} in it replaced.
-
-    Raises:
-        ValueError: the environment has no NAME and the value no default.
-    """
-    if isinstance(value, list):
-        return [from_environment(part) for part in value]
-    if isinstance(value, dict):
-        return {key: from_environment(part) for key, part in value.items()}
-    if not isinstance(value, str):
-        return value
-
-    whole = _ENV.fullmatch(value)
-    if whole and whole[1] not in os.environ and whole[2] == "null":
-        return None
-
-    def replacement(match: re.Match[str]) -> str:
-        name, default = match[1], match[2]
-        if name not in os.environ and default is None:
-            raise ValueError(
-                f"cannot be read: the environment has no {name}; export it, or write the value"
-            )
-        return os.environ.get(name, default or "")
-
-    return _ENV.sub(replacement, value)
 
 
 def written(value: Any) -> str:
@@ -77,7 +46,7 @@ def convert(value: Any, parameter: Parameter) -> Any:
     annotation = ast.unparse(parameter.annotation)
     adapter = _adapter(parameter.module, annotation)
     try:
-        return adapter.validate_json(json.dumps(from_environment(value)), strict=True)
+        return adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         raise ValueError(_complaint(error.errors(include_url=False), value, annotation)) from None
 

@@ -1,16 +1,20 @@
 """A run on Weights & Biases over its sessions: whose account, under which id, what a kill left."""
 
+import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlparse
 
+from lmexp.atomic import write_atomically
+
 Mode = Literal["online", "offline", "disabled"]
 HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # of W&B's own server, by its age
+STATE = "wandb.json"  # in a run's folder: its id, the last step that W&B holds or will be sent
 
 
 def forget_killed_session(folder: Path, known: Mapping[str, Any]) -> int:
@@ -23,6 +27,52 @@ def forget_killed_session(folder: Path, known: Mapping[str, Any]) -> int:
     return int(known["session_after"])
 
 
+def offline_sessions(folder: Path) -> list[Path]:
+    """What W&B wrote offline of a run, a file a session, in the order of their beginning."""
+    return sorted(folder.glob("wandb/offline-run-*/*.wandb"))
+
+
+def uploaded_mark(file: Path) -> Path | None:
+    """W&B's mark beside a session that it has uploaded."""
+    mark = file.with_name(f"{file.name}.synced")
+    return mark if mark.is_file() else None
+
+
+def note_upload(folder: Path, file: Path, last_step: Callable[[Path], int | None]) -> None:
+    """A session that was killed has been uploaded as far as it was on the disk: so says the state.
+
+    A resume then sends what W&B still held in memory, from the record. Of a session that ended
+    well the state is right as it is.
+    """
+    known = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    if known.get("session") != file.parent.name:
+        return
+    step = last_step(file)
+    kept = known["session_after"] if step is None else step
+    write_atomically(folder / STATE, json.dumps({"id": known["id"], "last_step": kept}) + "\n")
+
+
+def base_url() -> str:
+    """Of the server."""
+    return os.environ.get("WANDB_BASE_URL", f"https://{HOSTS[-1]}")
+
+
+def has_account() -> bool:
+    """Whether the environment or a netrc file says who we are."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    try:
+        known = netrc(os.environ.get("NETRC"))
+    except (OSError, NetrcParseError):  # no such file, or not readable: no account
+        return False
+    return any(known.authenticators(host) is not None for host in account_hosts())
+
+
+def how_to_log_in() -> str:
+    """For people without an account."""
+    return f"WANDB_API_KEY, or {' or '.join(account_hosts())} in ~/.netrc; `wandb login` makes one"
+
+
 def account_mode() -> Mode:
     """WANDB_MODE if it is set, else online with an account and offline without one."""
     chosen = os.environ.get("WANDB_MODE")
@@ -32,20 +82,8 @@ def account_mode() -> Mode:
             return mode
     if has_account():
         return "online"
-    login = f"WANDB_API_KEY, or {' or '.join(account_hosts())} in ~/.netrc; `wandb login` makes one"
-    say_of_wandb(f"no account found ({login})")
+    say_of_wandb(f"no account found ({how_to_log_in()})")
     return "offline"
-
-
-def has_account() -> bool:
-    """Whether there is a key for the server; whether it is a good one, the server knows."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    try:
-        known = netrc(os.environ.get("NETRC"))
-    except (OSError, NetrcParseError):  # no such file, or not readable: no account
-        return False
-    return any(known.authenticators(host) is not None for host in account_hosts())
 
 
 def account_hosts() -> tuple[str, ...]:

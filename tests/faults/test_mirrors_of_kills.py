@@ -45,7 +45,7 @@ def of_tensorboard(folder: Path) -> dict[int, dict[str, float]]:
     events.Reload()
     shown: dict[int, dict[str, float]] = {}
     for name in events.Tags()["scalars"]:
-        for event in events.Scalars(name) if "/" in name else ():
+        for event in events.Scalars(name) if name.startswith(("train/", "val/")) else ():
             assert name not in shown.setdefault(event.step, {})
             shown[event.step][name] = event.value
     return shown

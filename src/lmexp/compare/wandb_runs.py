@@ -49,7 +49,7 @@ def wandb_runs(given: str) -> list[Run]:
         within = f"group {asked.group!r} of " if asked.group else ""
         raise ValueError(
             f"{given}: {within}project {asked.entity}/{asked.project} holds no run: `python "
-            "train.py logger=wandb` sends one, `wandb sync` those that were written offline"
+            "train.py logger=wandb` sends one, `python -m lmexp sync` those written offline"
         )
     return runs
 

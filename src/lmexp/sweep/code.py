@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lmexp.launch_ranks import OF_A_LAUNCHER
+from lmexp.secret_values import variable_in
 
 CODE = "code"  # a folder in the sweep's
 CONFIG = "config"  # in it: a copy of the folder that --config-dir names
@@ -30,7 +31,7 @@ def freeze_code(folder: Path, packages: Sequence[str], config_dir: str | None = 
         The hash of what was copied.
 
     Raises:
-        ValueError: a package is not there, or far too large for code.
+        ValueError: a package is not there, far too large for code, or with a secret in it.
     """
     from lmexp.recipe import conf_dir
 
@@ -43,7 +44,18 @@ def freeze_code(folder: Path, packages: Sequence[str], config_dir: str | None = 
     for name in dict.fromkeys(package.partition(".")[0] for package in packages):
         if name != "lmexp":
             _copy(name, code)
+    _refuse_secrets(code)
     return hash_of(code)
+
+
+def _refuse_secrets(code: Path) -> None:
+    for file in _files(code):
+        name = variable_in(file.read_text(encoding="utf-8", errors="replace"))
+        if name is not None:
+            raise ValueError(
+                f"{file.relative_to(code)} holds the value of ${name}, a secret, and a sweep "
+                "copies the code that it runs: let it read os.environ"
+            )
 
 
 def _copy(name: str, code: Path) -> None:

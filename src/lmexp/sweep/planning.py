@@ -11,11 +11,13 @@ from lmexp.environment import usable_cores
 from lmexp.grid import Dimension, Grid, grid
 from lmexp.recipe import Composition, composition
 from lmexp.run_folder import claim, claim_named
+from lmexp.secret_values import SecretError
 from lmexp.sweep.manifest import NAME_BYTES, Job, Outline, recipe_hash
 from lmexp.sweep.study import Objective
 from lmexp.targets import allowed_packages, build
 
 SWEEPS = Path("logs", "sweeps")
+TAG = 64  # characters of a tag of W&B, at most
 
 
 class Planned(NamedTuple):
@@ -61,6 +63,8 @@ def plan(overrides: Sequence[str], config_dir: str | None, allow_targets: Sequen
             try:
                 composed = composition([*combination, *ends], config_dir, allow_targets)
                 _check(composed)
+            except SecretError:  # what was typed shall not be shown
+                raise
             except (ValueError, PermissionError) as error:
                 refused.append(f"{' '.join([*mine, *ends]) or 'every run'}: {error}")
                 continue
@@ -212,11 +216,19 @@ def objectives_of(composed: Composition) -> list[Objective]:
 
 
 def grouped(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The recipe, with its mirror's group named after the sweep where it has none of its own."""
+    """The recipe, with the sweep in what its mirror is grouped and filtered by.
+
+    The group, where none was chosen, is the sweep's name, which later launches share whose jobs
+    take over those of earlier ones. Tags are added: sweep or search, and when it was launched.
+    """
     logger = recipe["logger"]
-    if "group" not in logger or logger["group"] is not None:
+    if not {"group", "tags"} <= logger.keys():
         return recipe
-    return {**recipe, "logger": {**logger, "group": folder.parent.name}}
+    is_in_sweeps = folder.absolute().parents[1].name == SWEEPS.name
+    group = logger["group"] or (folder.parent if is_in_sweeps else folder).name
+    kind = "search" if recipe["sweep"].get("search") else "sweep"
+    added = [tag for tag in (kind, folder.name[:TAG]) if tag not in logger["tags"]]
+    return {**recipe, "logger": {**logger, "group": group, "tags": [*logger["tags"], *added]}}
 
 
 def _job_name(index: int, count: int, swept: Sequence[str]) -> str:

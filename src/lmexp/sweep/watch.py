@@ -15,6 +15,7 @@ from typing import NamedTuple
 from lmexp.launch_ranks import SWEEP_PARENT
 from lmexp.record_files import METRICS
 from lmexp.run_folder import RECIPE
+from lmexp.secret_values import hidden
 from lmexp.sweep import causes, code
 from lmexp.sweep.manifest import DONE, Job, now, read_job, write_job
 from lmexp.targets import as_flags
@@ -212,4 +213,4 @@ def _size(file: Path) -> int:
 def _said(file: Path, start: int) -> str:
     with file.open("rb") as stream:
         stream.seek(max(start, _size(file) - SAID_BYTES))
-        return stream.read().decode("utf-8", errors="replace")
+        return hidden(stream.read().decode("utf-8", errors="replace"))
