@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lmexp.compare import guard
 from lmexp.compare.metric import Chosen, choose, task_constants
-from lmexp.compare.remarks import LISTED
+from lmexp.compare.remarks import LISTED, left_out, listed
 from lmexp.compare.runs import FINISHED, Run
 from lmexp.compare.signature import Scored, scored
 
@@ -37,7 +37,7 @@ def choose_runs(runs: Sequence[Run], metric: str | None, better: str | None) -> 
     """
     finished = [run for run in runs if run.status == FINISHED]
     if not finished:
-        stands = ", ".join(f"{run.folder.name}: {run.status}" for run in runs[:LISTED])
+        stands = listed([f"{run.folder.name}: {run.status}" for run in runs])
         raise ValueError(f"none of {len(runs)} runs has finished ({stands}): there is no figure")
     tasks = {run.task: run for run in finished}
     if len(tasks) > 1:
@@ -50,34 +50,32 @@ def choose_runs(runs: Sequence[Run], metric: str | None, better: str | None) -> 
     remarks = _unfinished(runs)
     if metric is None:
         figure = _per_byte(figure, kind, finished, known, remarks)
-    left_out: dict[int, str] = {}
+    why: list[tuple[Run, str]] = []
     for run in finished:
         value = run.figures.get(figure.name)
         if value is None or not math.isfinite(value):
-            left_out[id(run)] = why = (
-                f"its {figure.name} is {'missing' if value is None else value}"
-            )
-            remarks.append(f"{run.folder} is left out: {why}")
-    kept = [run for run in finished if id(run) not in left_out]
+            why.append((run, f"{figure.name} is {'missing' if value is None else value}"))
+    remarks.extend(left_out(why))
+    without = {id(run): reason for run, reason in why}
+    kept = [run for run in finished if id(run) not in without]
     if not kept:
         raise ValueError(f"no run has a finite {figure.name}")
-    return ChosenRuns(figure, kind, kept, known, left_out, remarks)
+    return ChosenRuns(figure, kind, kept, known, without, remarks)
 
 
 def _unfinished(runs: Sequence[Run]) -> list[str]:
-    """Each with its cause; many that end alike together."""
-    by_status: dict[str, list[Run]] = {}
+    """With their causes; of a status whose runs have many of these the first."""
+    by_status: dict[str, list[tuple[Run, str]]] = {}
     for run in runs:
         if run.status != FINISHED:
-            by_status.setdefault(run.status, []).append(run)
+            why = f" ({run.cause}: {run.error})" if run.cause else ""
+            by_status.setdefault(run.status, []).append((run, f"{run.status}{why}"))
     remarks = []
     for status, own in by_status.items():
-        if len(own) > LISTED and not any(run.cause for run in own):
-            remarks.append(f"{len(own)} runs are left out: they are {status}")
-            continue
-        for run in own:
-            why = f" ({run.cause}: {run.error})" if run.cause else ""
-            remarks.append(f"{run.folder} is left out: it is {status}{why}")
+        said = left_out(own)
+        if len(said) > LISTED:
+            said[LISTED:] = [f"others are left out: {status}, of {len(said) - LISTED} more causes"]
+        remarks.extend(said)
     return remarks
 
 
@@ -88,21 +86,25 @@ def _per_byte(
     known: Mapping[int, Scored],
     remarks: list[str],
 ) -> Chosen:
-    """Bits per byte instead, where tokenizers differ and the figure is of tokens."""
-    hashes = {known[id(run)].signature.get("tokenizer_hash") for run in runs}
+    """Bits per byte instead, where one data set has several tokenizers and tokens are counted."""
+    of_data: dict[Any, set[Any]] = {}
+    for run in runs:
+        signature = known[id(run)].signature
+        of_data.setdefault(signature.get("data_hash"), set()).add(signature.get("tokenizer_hash"))
+    hashes = max(of_data.values(), key=len)
     if len(hashes) == 1 or not guard.depends_on_tokenizer(kind, figure.bare):
         return figure
     instead = f"{figure.part}/{PER_BYTE}"
     without = [run for run in runs if instead not in run.figures]
+    have = f"runs of the same data have {len(hashes)} tokenizers"
     if not without:
         remarks.append(
-            f"the runs have {len(hashes)} tokenizers, so {figure.name} is of other tokens in each: "
-            f"they are compared by {instead}"
+            f"{have}, so {figure.name} is of other tokens in each: they are compared by {instead}"
         )
         return Chosen(instead, greater_is_better=False)
     if len(without) < len(runs):
         remarks.append(
-            f"the runs have {len(hashes)} tokenizers, and {instead} would compare them, but "
+            f"{have}, and {instead} would compare them, but "
             f"{without[0].folder} has none: its tokenizer does not know all of the text"
         )
     return figure

@@ -1,8 +1,10 @@
 """From runs to what is to be said of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lmexp.compare import guard
+from lmexp.compare.baselines import Part, parts
 from lmexp.compare.chosen_runs import ChosenRuns, choose_runs
 from lmexp.compare.example_tests import example_tests
 from lmexp.compare.group_results import group_result, run_results
@@ -10,7 +12,7 @@ from lmexp.compare.groups import Group, chosen_baseline, grouped
 from lmexp.compare.guard import Mismatch
 from lmexp.compare.metric import Chosen
 from lmexp.compare.paired import RESAMPLES
-from lmexp.compare.remarks import cautions, refusals
+from lmexp.compare.remarks import cautions, left_out, refusals, several_data
 from lmexp.compare.result import Result
 from lmexp.compare.runs import Run
 from lmexp.compare.verdicts import Row, rows
@@ -38,32 +40,27 @@ def compared(
     """
     chosen = choose_runs(runs, metric, better)
     groups, repeated = grouped(chosen.runs)
-    for run in repeated:
-        chosen.left_out[id(run)] = "a later run has the same recipe and seed"
-        chosen.remarks.append(
-            f"{run.folder} is left out: a later run has the same recipe and seed, and is no second "
-            "draw"
-        )
-    first = chosen_baseline(groups, baseline)
-    wrong = {group.name: _mismatches(chosen, first, group) for group in groups}
-    chosen.remarks.extend(refusals(groups, first, wrong))
-    may = [group for group in groups if not wrong[group.name]]
-    by_seeds = _over_seeds(may, first, chosen.figure)
-    by_examples = example_tests(may, first, chosen.figure, chosen.scored, CONFIDENCE)
+    again = "a later run has the same recipe and seed, and is no second draw"
+    chosen.remarks.extend(left_out([(run, again) for run in repeated]))
+    chosen.left_out.update((id(run), again) for run in repeated)
+    of_data = _parts(groups, baseline, chosen)
+    groups = [group for part in of_data for group in part.groups]
+    by_seeds = _over_seeds(of_data, chosen.figure)
+    by_examples = example_tests(of_data, chosen.figure, chosen.scored, CONFIDENCE)
+    chosen.remarks.extend([*several_data(of_data), *refusals(of_data)])
     chosen.remarks.extend([*by_examples.remarks, *cautions(groups, chosen.scored)])
     live = _live(chosen)
     results = [
-        group_result(
-            group, chosen.figure, by_seeds, by_examples, wrong[group.name], CONFIDENCE, live
-        )
-        for group in groups
+        group_result(group, part, chosen.figure, by_seeds, by_examples, CONFIDENCE, live)
+        for part in of_data
+        for group in part.groups
     ]
     return Result(
         figure=chosen.figure.name,
         greater_is_better=chosen.figure.greater_is_better,
         live=live,
         confidence=CONFIDENCE,
-        baseline=first.name,
+        baseline=chosen_baseline(groups, baseline).name,
         resamples=RESAMPLES,
         unit=by_examples.unit,
         groups=results,
@@ -72,23 +69,35 @@ def compared(
     )
 
 
-def _mismatches(chosen: ChosenRuns, baseline: Group, group: Group) -> list[Mismatch]:
-    """Of the first run of a group that does not compare with the baseline's first run."""
-    reference = chosen.scored[id(baseline.runs[0])].signature
-    for run in group.runs:
-        own = chosen.scored[id(run)].signature
-        if found := guard.mismatches(chosen.kind, chosen.figure.bare, reference, own):
-            return found
-    return []
+def _parts(groups: Sequence[Group], baseline: str | None, chosen: ChosenRuns) -> list[Part]:
+    """Data sets, each with its baseline and what must not be compared with it."""
+
+    def signature(run: Run) -> Mapping[str, Any]:
+        return chosen.scored[id(run)].signature
+
+    def mismatches(group: Group, reference: Run) -> list[Mismatch]:
+        """Of the first run that does not compare."""
+        for run in group.runs:
+            sides = signature(reference), signature(run)
+            if found := guard.mismatches(chosen.kind, chosen.figure.bare, *sides):
+                return found
+        return []
+
+    hashes = {group.name: signature(group.runs[0]).get("data_hash") for group in groups}
+    return [
+        part._replace(
+            mismatches={own.name: mismatches(own, part.baseline.runs[0]) for own in part.groups}
+        )
+        for part in parts(groups, baseline, hashes)
+    ]
 
 
-def _over_seeds(groups: Sequence[Group], baseline: Group, figure: Chosen) -> dict[str, Row]:
-    if baseline not in groups:  # its own runs do not compare
-        return {}
-    figures = {group.name: [run.figures[figure.name] for run in group.runs] for group in groups}
+def _over_seeds(of_data: Sequence[Part], figure: Chosen) -> dict[str, Row]:
+    """Of all data sets together, for they are corrected together."""
+    may = [(group, part.baseline.name) for part in of_data for group in part.comparable]
     found = rows(
-        figures,
-        baseline.name,
+        {group.name: [run.figures[figure.name] for run in group.runs] for group, _ in may},
+        {group.name: baseline for group, baseline in may},
         greater_is_better=figure.greater_is_better,
         confidence=CONFIDENCE,
     )

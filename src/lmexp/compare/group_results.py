@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
+from lmexp.compare.baselines import Part
 from lmexp.compare.chosen_runs import ChosenRuns
 from lmexp.compare.curves import curve
 from lmexp.compare.example_tests import ExampleTests
 from lmexp.compare.groups import Group
-from lmexp.compare.guard import Mismatch
 from lmexp.compare.metric import Chosen
 from lmexp.compare.result import GroupResult, RunResult
 from lmexp.compare.runs import FINISHED, Cost, Run
@@ -17,10 +17,10 @@ from lmexp.compare.verdicts import Row
 
 def group_result(
     group: Group,
+    part: Part,
     figure: Chosen,
     by_seeds: Mapping[str, Row],
     by_examples: ExampleTests,
-    wrong: Sequence[Mismatch],
     confidence: float,
     live: str,
 ) -> GroupResult:
@@ -28,25 +28,25 @@ def group_result(
 
     Args:
         group: of runs.
+        part: that it is in.
         figure: that it is compared by.
         by_seeds: by group, those that may be compared.
         by_examples: likewise.
-        wrong: why it must not be compared.
         confidence: of the interval of its mean.
         live: figure of its curve.
     """
     figures = [run.figures[figure.name] for run in group.runs]
-    row = by_examples.rows.get(group.name)
     return GroupResult(
         name=group.name,
+        baseline=part.baseline.name,
         choices=dict(group.choices),
         seeds=[run.seed for run in group.runs],
         figures=figures,
         aggregate=aggregate(figures, confidence),
         row=by_seeds.get(group.name),
-        over_examples=row,
-        examples=by_examples.examples if row is not None else None,
-        mismatches=list(wrong),
+        over_examples=by_examples.rows.get(group.name),
+        examples=by_examples.examples.get(group.name),
+        mismatches=list(part.mismatches[group.name]),
         cost=_mean_cost([run.cost for run in group.runs]),
         curve=curve([run.folder for run in group.runs], live),
     )
