@@ -109,7 +109,8 @@ def test_a_search_with_two_objectives_is_stopped_resumed_and_shows_its_front(fol
         assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    assert process.wait() == 128 + signal.SIGTERM, process.communicate()
+    _, err = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM, err
     known = [job["overrides"] for job in manifest(folder)]
 
     again = start(folder, "resume", "two", program=("-m", "lmexp", "sweep"), small=())

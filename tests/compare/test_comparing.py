@@ -8,7 +8,6 @@ from lmexp.compare.comparing import compared
 from lmexp.compare.curves import curve
 from lmexp.compare.runs import find_runs
 from lmexp.compare.verdicts import rows
-from lmexp.sweep.manifest import Job, write_job
 
 LOSSES = {"model=lstm": [4.1, 4.12, 4.08], "model=gru": [4.6, 4.62, 4.61], "model=rnn": [4.1, 4.2]}
 
@@ -219,48 +218,6 @@ def test_what_has_not_finished_or_has_no_finite_figure_is_left_out_in_words(here
         "b": "not finished",
         "c": "test/loss is missing",
     }
-
-
-def test_many_runs_that_stand_alike_are_one_remark(here):
-    make_run(here / "runs/a", {"test/loss": 1.0})
-    for place in range(7):
-        make_run(here / f"runs/{place}", {}, summary={"status": "stopped"})
-
-    assert result("runs").remarks[0] == (
-        "runs/0, runs/1, runs/2, runs/3, runs/4, runs/5 and 1 more are left out: stopped"
-    )
-
-
-def test_of_many_groups_a_remark_names_six(here):
-    signature = SIGNATURE | {"eval.context": 9}
-    for place in range(9):
-        own = recipe(optimizer__lr=place + 1)
-        other = SIGNATURE if place == 0 else signature
-        make_run(here / f"runs/{place}", {"test/loss": 2}, own_recipe=own, signature=other)
-
-    found = result("runs")
-
-    names = [f"optimizer.lr={place + 1}" for place in range(9)]
-    assert f"{', '.join(names[:6])} and 3 more: one seed has no spread" in found.remarks[-1]
-    assert remarks(found, f"{', '.join(names[1:7])} and 2 more must not be", "their eval.context")
-
-
-def test_of_many_runs_that_failed_in_other_ways_six_are_named(here):
-    jobs = [
-        Job(f"{place}", [f"a={place}"], status="failed", cause="error", error=f"no {place}")
-        for place in range(9)
-    ]
-    make_run(here / "cells/fine", {"test/loss": 1.0})
-    for job in jobs:
-        write_job(job, make_run(here / "cells" / job.folder, {}))
-
-    found = result("cells").remarks
-
-    assert found[0] == "cells/0 is left out: failed (error: no 0)"
-    assert found[5:7] == [
-        "cells/5 is left out: failed (error: no 5)",
-        "others are left out: failed, of 3 more causes",
-    ]
 
 
 def test_mistakes_are_said_in_one_line(here):
