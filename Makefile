@@ -15,7 +15,7 @@ else
 endif
 
 BENCHMARKS := lm_throughput recurrent_throughput tiny_step generate_throughput startup memory \
-	translation ddp masked_lm finetune template_faults
+	translation ddp masked_lm finetune sweep_overhead template_faults
 LITGPT := .venv/litgpt
 TESTS := OMP_NUM_THREADS=1 WANDB_MODE=offline $(BIN)/python -m pytest -n auto
 

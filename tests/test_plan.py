@@ -78,6 +78,12 @@ def test_the_time_is_that_of_the_arithmetic_at_half_the_peak_and_called_an_estim
     assert "time 1:40 of training, a rough estimate: 50% of the" in out
 
 
+def test_a_budget_of_minutes_ends_before_all_steps_are_done(plan):
+    out = plan("tokenizer=byte", "trainer.max_steps=100_000_000", "budget.minutes=3")
+
+    assert "time 3:00 of training, by trainer.max_time or budget.minutes; all steps would" in out
+
+
 def test_devices_share_a_step(plan):
     assert "3 rows of 10 tokens, in 3 micro-batches, 30 in all" in plan(
         "tokenizer=byte", "trainer.devices=3"

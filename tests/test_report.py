@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from lmexp import report
-from lmexp.report import Progress, duration, print_end, print_start
+from lmexp.report import Progress, duration, expected_time, print_end, print_start
 
 
 def console(*, is_terminal=False):
@@ -157,6 +157,35 @@ def test_a_log_file_gets_plain_lines_now_and_then(monkeypatch):
     assert lines[0] == "step 41/1000  loss 3.000  100 tokens/s  15:59 left"
     assert len(lines) == 4
     assert "\x1b" not in printed(out)
+
+
+def test_the_time_left_is_no_longer_than_the_time_that_training_has(monkeypatch):
+    now = 5000.0
+    monkeypatch.setattr("lmexp.report.time.monotonic", lambda: now)
+    out = console()
+
+    with Progress(1000, console=out) as progress:
+        progress.end_after(lambda: 5090.0 - now)
+        now += 20.0  # two steps of ten seconds: 9,980 s are left of all steps, 70 s of the time
+        progress.update(2, 3.0, 100.0)
+
+    assert printed(out).splitlines()[0].endswith("1:10 left")
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        (None, "16:40 of training, a rough estimate"),
+        (2000.0, "16:40 of training, a rough estimate"),
+        (
+            180.0,
+            "3:00 of training, by trainer.max_time or budget.minutes; all steps would take 16:40, "
+            "a rough estimate",
+        ),
+    ],
+)
+def test_the_time_expected_is_that_of_the_steps_or_the_limit(limit, expected):
+    assert expected_time(1000.0, limit) == expected
 
 
 def test_a_note_is_printed_as_it_stands():

@@ -95,6 +95,23 @@ def test_each_run_has_its_own_folder_recipe_and_record(folder):
     assert not (folder / "logs").exists()
 
 
+def test_what_has_finished_is_run_again_once_its_data_have_changed(folder, monkeypatch, capfd):
+    """A recipe names a file: the recipe of a run is the same whatever is in it."""
+    monkeypatch.chdir(folder)
+    words = [*SMALL, "data.files=text.txt", "seed=1", "sweep.name=same"]
+    runs, told = [], []
+    for other_text in ("", "", "a lazy dog jumps\n" * 60):
+        with Path("text.txt").open("a") as file:
+            file.write(other_text)
+        assert sweep(words, None, []) == 0
+        told.append(capfd.readouterr().err)
+        runs.append(len(list(max(Path("logs/sweeps/same").iterdir()).glob("*/summary.json"))))
+
+    assert runs == [1, 0, 1]
+    assert "1 of 1 jobs have been finished by an earlier sweep with the same recipe" in told[1]
+    assert "on other data than there are now" in told[2]
+
+
 def test_the_table_is_whole_on_a_narrow_terminal(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     figures = {

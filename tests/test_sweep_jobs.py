@@ -13,8 +13,9 @@ import pytest
 from lmexp.sweep import causes, code, watch
 from lmexp.sweep.causes import judge
 from lmexp.sweep.command import newest_sweep
+from lmexp.sweep.earlier import Taken, take_over
 from lmexp.sweep.manifest import Job, Manifest, recipe_hash
-from lmexp.sweep.planning import grouped, take_over
+from lmexp.sweep.planning import grouped
 from lmexp.sweep.watch import Task, Watch
 
 NAN = "lmexp: the loss of step 3 is not finite: no checkpoint was overwritten\nlmexp: the batch is"
@@ -204,11 +205,16 @@ def test_recipes_are_equal_whatever_they_are_called_and_however_they_are_swept()
 
 
 @pytest.mark.parametrize(
-    ("status", "code_hash", "expected"),
-    [("finished", "same", 1), ("finished", "other", 0), ("failed", "same", 0)],
+    ("status", "code_hash", "is_same", "expected"),
+    [
+        ("finished", "same", True, Taken(1, 0)),
+        ("finished", "other", True, Taken(0, 0)),
+        ("failed", "same", True, Taken(0, 0)),
+        ("finished", "same", False, Taken(0, 1)),
+    ],
 )
-def test_what_an_earlier_sweep_finished_on_equal_code_is_taken_over(
-    status, code_hash, expected, tmp_path
+def test_what_an_earlier_sweep_finished_on_equal_code_and_data_is_taken_over(
+    status, code_hash, is_same, expected, tmp_path
 ):
     (tmp_path / "1").mkdir()
     (tmp_path / "2").mkdir()
@@ -217,10 +223,14 @@ def test_what_an_earlier_sweep_finished_on_equal_code_is_taken_over(
     ).write()
     later = Manifest(tmp_path / "2", [Job("0", [], "r0"), Job("1", [], "r1")], {}, code_hash)
 
-    assert take_over(later) == expected
+    def is_on_these_data(place, folder):
+        assert (place, folder.resolve()) == (1, tmp_path / "1" / "0")
+        return is_same
+
+    assert take_over(later, is_on_these_data) == expected
 
     taken = later.jobs[1]
-    if expected:
+    if expected.jobs:
         assert (taken.taken_from, taken.status, taken.seconds) == ("../1/0", "finished", 9.0)
         assert later.folder_of(taken).resolve() == tmp_path / "1" / "0"
     else:

@@ -18,12 +18,12 @@ from lmexp.hardware import Hardware, choose, expected_seconds
 from lmexp.ranks import Ranks, is_among_ranks, local_world_size
 from lmexp.recompute import recompute_blocks
 from lmexp.record_files import read_summary
-from lmexp.report import duration
+from lmexp.report import expected_time
 from lmexp.run_folder import RECIPE, write_recipe
 from lmexp.sharding import WAYS_IN, blocks
 from lmexp.starting import Start, data_of, put_in, start_of
 from lmexp.tasks.guard import Guard
-from lmexp.trainer import TrainerSettings
+from lmexp.trainer import TrainerSettings, time_limit
 
 Recipe = Mapping[str, Any]
 
@@ -232,6 +232,7 @@ def start_facts(
     shared = {split: facts[split]["lines_in_train"] for split in splits if split != "train"}
     left = (parts.total_steps - parts.task.steps_done) * parts.data.tokens_per_step
     seconds = expected_seconds(left * cost["flops_per_token"], cost["peak_flops"])
+    limit = time_limit(parts.settings.max_time, parts.recipe["budget"]["minutes"])
     lines = {
         "run": str(parts.folder),
         "goes on after": f"step {parts.task.steps_done:,}" if parts.saved is not None else None,
@@ -248,7 +249,7 @@ def start_facts(
         else None,
         "steps": f"{parts.total_steps:,} of {parts.data.tokens_per_step:,} {counted}: "
         f"{epochs:.2f} epochs",
-        "time": f"{duration(seconds)} of training, a rough estimate",
+        "time": expected_time(seconds, limit),
         "hardware": f"{parts.hardware.reason}; {torch.get_num_threads()} threads",
     }
     return {name: line for name, line in lines.items() if line is not None}

@@ -80,7 +80,7 @@ def _print_plan(recipe: Recipe, allow_targets: Sequence[str], *, reads_data: boo
     facts = {"run": recipe["name"], **_network_facts(recipe, network, data, reads_data)}
     if reads_data:
         facts |= _data_facts(data, total)
-        facts["time"] = _time_text(network, data, total, hardware)
+        facts["time"] = _time_text(recipe, network, data, total, hardware)
     else:
         facts["data"] = "not read: --no-data"
     facts["hardware"] = hardware.reason
@@ -213,19 +213,20 @@ def rate_curve(recipe: Recipe, total_steps: int, allow_targets: Sequence[str] = 
     return text_plot({"learning rate by step": (steps, rates)}, height=8)
 
 
-def _time_text(network: Any, data: Any, total_steps: int, hardware: Any) -> str:
+def _time_text(recipe: Recipe, network: Any, data: Any, total_steps: int, hardware: Any) -> str:
     """An estimate: the arithmetic alone, at a speed that this machine reaches in half."""
     from lmexp.hardware import USED_SHARE, expected_seconds, peak_flops_of_all
     from lmexp.networks.flops import flops_per_token
-    from lmexp.report import duration
+    from lmexp.report import expected_time
+    from lmexp.trainer import time_limit
 
     peak = peak_flops_of_all(hardware)
     network.reads_per_label = getattr(data, "reads_per_label", 1.0)
     flops = flops_per_token(network, data.row_length) * data.tokens_per_step * total_steps
-    time = duration(expected_seconds(flops, peak))
+    limit = time_limit(recipe["trainer"]["max_time"], recipe["budget"]["minutes"])
     return (
-        f"{time} of training, a rough estimate: {USED_SHARE:.0%} of the {peak / 1e9:,.0f} GFLOP/s "
-        "here; small networks take longer"
+        f"{expected_time(expected_seconds(flops, peak), limit)}: {USED_SHARE:.0%} of the "
+        f"{peak / 1e9:,.0f} GFLOP/s here; small networks take longer"
     )
 
 

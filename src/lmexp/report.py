@@ -1,10 +1,11 @@
 """What the console shows of a training: a summary at the start, progress, a summary at the end."""
 
+import math
 import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -73,6 +74,21 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
+def expected_time(seconds: float, limit: float | None) -> str:
+    """How long training will take.
+
+    Args:
+        seconds: that all steps are expected to take.
+        limit: seconds after which it ends, of all sessions; None: after its steps alone.
+    """
+    if limit is None or limit >= seconds:
+        return f"{duration(seconds)} of training, a rough estimate"
+    return (
+        f"{duration(limit)} of training, by trainer.max_time or budget.minutes; all steps would "
+        f"take {duration(seconds)}, a rough estimate"
+    )
+
+
 class Progress:
     """Steps done, loss, tokens per second and time left: a bar in a terminal, else lines.
 
@@ -93,6 +109,7 @@ class Progress:
         self._first = first_step
         self._began = time.monotonic()
         self._next = 0.0  # nothing is shown before this time
+        self._seconds_left: Callable[[], float] = lambda: math.inf
         self._bar: RichProgress | None = None
         if self._console.is_terminal:
             self._bar = RichProgress(
@@ -120,6 +137,10 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
+    def end_after(self, seconds_left: Callable[[], float]) -> None:
+        """Training may end before its last step: in so many seconds from the call."""
+        self._seconds_left = seconds_left
+
     def update(self, step: int, loss: float, tokens_per_second: float) -> None:
         """Shows a step if it is time to.
 
@@ -134,7 +155,8 @@ class Progress:
         done = step - self._first
         left = ""
         if done > 0:  # by this session's pace
-            left = f"  {duration((now - self._began) / done * (self._total - step))} left"
+            seconds = (now - self._began) / done * (self._total - step)
+            left = f"  {duration(max(0.0, min(seconds, self._seconds_left())))} left"
         facts = f"loss {loss:.3f}  {tokens_per_second:,.0f} tokens/s{left}"
         if self._bar is not None:
             self._next = now + REFRESH_SECONDS
@@ -155,6 +177,9 @@ class NoProgress:
         return self
 
     def __exit__(self, *failure: object) -> None:
+        pass
+
+    def end_after(self, seconds_left: Callable[[], float]) -> None:
         pass
 
     def update(self, step: int, loss: float, tokens_per_second: float) -> None:

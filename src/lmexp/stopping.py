@@ -1,5 +1,6 @@
 """Why and when a run stops: its last step, its time, patience, or a signal."""
 
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -148,9 +149,13 @@ class Stopper(Callback):
         """Stop at the last step or when the time is over."""
         self._look_at_the_end(trainer, task.steps_done, task.ballot.time_is_over)
 
+    def seconds_left(self) -> float:
+        """Until max_time is over by this process's clock; infinite without one."""
+        return math.inf if self.max_seconds is None else self.max_seconds - self.seconds
+
     def is_late(self) -> bool:
         """Whether max_time is over by this process's clock."""
-        return self.max_seconds is not None and self.seconds > self.max_seconds
+        return self.seconds_left() < 0
 
     def _look_at_the_end(self, trainer: lightning.Trainer, step: int, is_late: bool) -> None:
         if step >= self.total_steps:

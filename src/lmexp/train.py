@@ -218,6 +218,7 @@ def _callbacks(
     )
     limit = time_limit(settings.max_time, parts.recipe["budget"]["minutes"])
     stopper = Stopper(parts.total_steps, limit, settings.patience)
+    progress.end_after(stopper.seconds_left)
     parts.task.ballot = Ballot(signals, stopper.is_late, is_first=parts.ranks.is_first)
     keeper = Keeper(
         parts.folder,

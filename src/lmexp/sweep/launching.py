@@ -10,9 +10,10 @@ from lmexp.errors import say
 from lmexp.forwarding import Forwarder
 from lmexp.run_folder import held, is_held, write_recipe
 from lmexp.sweep.code import CODE, freeze_code
+from lmexp.sweep.earlier import Taken, on_data_of, take_over
 from lmexp.sweep.launchers import Launcher, launcher_of
 from lmexp.sweep.manifest import DONE, Job, Manifest, read_job, write_job
-from lmexp.sweep.planning import Plan, claim_folder, grouped, jobs_of, plan, studies_of, take_over
+from lmexp.sweep.planning import Plan, claim_folder, grouped, jobs_of, plan, studies_of
 from lmexp.sweep.queue import Listed, Queue, Trials
 from lmexp.sweep.table import print_best, print_table
 from lmexp.sweep.watch import Task
@@ -48,18 +49,29 @@ def _begin(planned: Plan, folder: Path, config_dir: str | None) -> Manifest:
         manifest.write()
         return manifest
     manifest = Manifest(folder, jobs_of(planned.combinations), settings, code_hash)
-    taken = 0 if settings["repeat"] else take_over(manifest)
+    taken = Taken(0, 0)
+    if not settings["repeat"]:
+        taken = take_over(manifest, on_data_of([own.composed for own in planned.combinations]))
     for job, own in zip(manifest.jobs, planned.combinations, strict=True):
         if job.taken_from is None:
             (folder / job.folder).mkdir()
             write_recipe(grouped(own.composed.recipe, folder), folder / job.folder)
     manifest.write()
-    if taken:
-        say(
-            f"{taken} of {len(manifest.jobs)} jobs have been finished by an earlier sweep with the "
-            "same recipe and code, and are not run again: sweep.repeat=true runs them"
-        )
+    _tell(taken, len(manifest.jobs))
     return manifest
+
+
+def _tell(taken: Taken, jobs: int) -> None:
+    if taken.jobs:
+        say(
+            f"{taken.jobs} of {jobs} jobs have been finished by an earlier sweep with the same "
+            "recipe, code and data, and are not run again: sweep.repeat=true runs them"
+        )
+    if taken.outdated:
+        say(
+            f"{taken.outdated} of {jobs} jobs have been finished by an earlier sweep with the same "
+            "recipe and code, but on other data than there are now: they are run again"
+        )
 
 
 def resume(folder: Path) -> int:

@@ -1,6 +1,5 @@
 """What a sweep will do: every combination composed, checked and hashed before the first starts."""
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from lmexp.environment import usable_cores
 from lmexp.grid import Dimension, Grid, grid
 from lmexp.recipe import Composition, composition
 from lmexp.run_folder import claim, claim_named
-from lmexp.sweep.manifest import MANIFEST, NAME_BYTES, Job, Manifest, Outline, recipe_hash
+from lmexp.sweep.manifest import NAME_BYTES, Job, Outline, recipe_hash
 from lmexp.sweep.search import COSTS, Direction
 from lmexp.sweep.study import Objective
 from lmexp.targets import allowed_packages, build
@@ -229,28 +228,6 @@ def _direction(name: str, usual: Mapping[str, bool]) -> Direction:
             "each its direction, such as sweep.search.directions=[minimize,maximize]"
         )
     return "maximize" if known else "minimize"
-
-
-def take_over(manifest: Manifest) -> int:
-    """Mark jobs as finished that an earlier sweep beside this one has, on equal code; how many."""
-    done: dict[str, tuple[Path, Job]] = {}
-    for file in sorted(manifest.folder.parent.glob(f"*/{MANIFEST}")):
-        if file.parent == manifest.folder:
-            continue
-        try:
-            earlier = Manifest.read(file.parent)
-        except ValueError:
-            continue  # of an older lmexp, whose code was another
-        if earlier.code_hash == manifest.code_hash:
-            finished = (job for job in earlier.jobs if job.status == "finished")
-            done |= {job.recipe_hash: (earlier.folder_of(job), job) for job in finished}
-    for job in manifest.jobs:
-        if job.recipe_hash in done:
-            folder, other = done[job.recipe_hash]
-            job.taken_from = os.path.relpath(folder, manifest.folder)
-            job.status, job.return_code = other.status, other.return_code
-            job.host, job.started, job.seconds = other.host, other.started, other.seconds
-    return sum(job.taken_from is not None for job in manifest.jobs)
 
 
 def grouped(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
