@@ -12,6 +12,7 @@ import pytest
 
 from lmexp.mirrors import CSV, Nothing, TensorBoard, WandB
 from lmexp.record import Record
+from lmexp.wandb_sessions import account_mode, has_account
 
 
 class Listener:
@@ -251,6 +252,16 @@ def test_wandb_that_cannot_connect_goes_offline_and_says_so(
 
     assert "W&B: cannot go online" in capsys.readouterr().err
     assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 1
+
+
+@pytest.mark.parametrize("host", ["api.wandb.ai", "api.forge.coreweave.com", "my.server:8080"])
+def test_an_account_is_found_under_the_names_of_its_server(tmp_path, no_account, monkeypatch, host):
+    (tmp_path / "no-netrc").write_text(f"machine {host}\n  login user\n  password {'0' * 40}\n")
+    if host == "my.server:8080":
+        assert not has_account()
+        monkeypatch.setenv("WANDB_BASE_URL", "https://my.server:8080")
+
+    assert account_mode() == "online"
 
 
 def test_wandb_follows_its_mode(tmp_path, no_account):

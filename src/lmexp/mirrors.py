@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 from uuid import uuid4
 
+from lmexp.wandb_facts import facts_at_start, facts_of_test
 from lmexp.wandb_sessions import (
     Mode,
     account_mode,
@@ -220,7 +221,7 @@ class WandB:
             resume="allow",
             dir=str(folder),
             mode=mode,
-            config=flat(recipe),
+            config={**flat(recipe), **facts_at_start(folder)},
             reinit="create_new",  # a second run in this process does not share the first one's
             settings=settings,
         )
@@ -250,7 +251,13 @@ class WandB:
             self._sampled = self._samples[-1][0]
 
     def finish(self, summary: Mapping[str, Any], status: str) -> None:
-        self._send_samples(max(summary["step"], self._state["last_step"]))
+        last_step = int(self._state["last_step"])
+        self._send_samples(max(summary["step"], last_step))
+        if last_step > int(self._state["session_after"]):
+            # W&B holds the last row open. If it came after the summary, its seconds would win.
+            self._run.log({}, step=max(summary["step"], last_step), commit=True)
+        if facts := facts_of_test(self._path.parent):
+            self._run.config.update(facts, allow_val_change=True)  # a resume has tested again
         self._run.summary.update(dict(summary))
         self._run.finish(exit_code=0 if status == "finished" else 1)
         del self._state["session"]

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlparse
 
 Mode = Literal["online", "offline", "disabled"]
+HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # of W&B's own server, by its age
 
 
 def forget_killed_session(folder: Path, known: Mapping[str, Any]) -> int:
@@ -29,17 +30,28 @@ def account_mode() -> Mode:
     for mode in modes:
         if mode == chosen:
             return mode
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+    if has_account():
         return "online"
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    login = f"WANDB_API_KEY, or {' or '.join(account_hosts())} in ~/.netrc; `wandb login` makes one"
+    say_of_wandb(f"no account found ({login})")
+    return "offline"
+
+
+def has_account() -> bool:
+    """Whether there is a key for the server; whether it is a good one, the server knows."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
     try:
-        has_account = netrc(os.environ.get("NETRC")).authenticators(host) is not None
+        known = netrc(os.environ.get("NETRC"))
     except (OSError, NetrcParseError):  # no such file, or not readable: no account
-        has_account = False
-    if not has_account:
-        login = f"WANDB_API_KEY, or {host} in ~/.netrc; `wandb login` makes one"
-        say_of_wandb(f"no account found ({login})")
-    return "online" if has_account else "offline"
+        return False
+    return any(known.authenticators(host) is not None for host in account_hosts())
+
+
+def account_hosts() -> tuple[str, ...]:
+    """Names under which the key of the server may stand in ~/.netrc."""
+    chosen = os.environ.get("WANDB_BASE_URL")
+    return HOSTS if chosen is None else (urlparse(chosen).netloc.rpartition("@")[2],)
 
 
 def id_of_agent() -> str | None:

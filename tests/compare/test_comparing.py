@@ -244,11 +244,11 @@ def test_a_curve_is_of_the_steps_that_all_runs_have(here):
     make_run(here / "b", {}, curve=[(10, 5.0), (20, 3.0), (40, 1.0)])
     make_run(here / "c", {}, curve=[])
 
-    assert curve([here / "a", here / "b"], "val/loss") == (
+    assert curve(find_runs(["a", "b"]), "val/loss") == (
         *([10, 20], [4.0, 2.5]),
         *([3.0, 2.0], [5.0, 3.0]),
     )
-    assert curve([here / "a", here / "c"], "val/loss") is None
+    assert curve(find_runs(["a", "c"]), "val/loss") is None
 
 
 def test_other_precision_of_the_test_is_a_remark(here):

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from lmexp.record_files import read_figure
+from lmexp.compare.runs import Run
 
 MOST_POINTS = 1000  # of a curve; more cannot be told apart
 
@@ -21,18 +20,17 @@ class Curve(NamedTuple):
     high: list[float]  # greatest
 
 
-def curve(folders: Sequence[Path], name: str) -> Curve | None:
+def curve(runs: Sequence[Run], name: str) -> Curve | None:
     """Of the steps at which every run has a finite value; None if there are none.
 
     A mean over the runs that are left would jump where one of them ends.
 
     Args:
-        folders: of runs.
+        runs: of a group.
         name: of metrics.jsonl, such as val/loss.
     """
     values = [
-        {step: value for step, value in read_figure(folder, name) if math.isfinite(value)}
-        for folder in folders
+        {step: value for step, value in run.live(name) if math.isfinite(value)} for run in runs
     ]
     steps = sorted(set.intersection(*(set(own) for own in values))) if values else []
     if not steps:

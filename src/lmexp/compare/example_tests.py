@@ -97,7 +97,8 @@ def _tables(
 def _table(run: Run, chosen: Chosen, known: Scored) -> Floats | str:
     """(N, C) what a run's figure is computed of; or why there is none, "" if nobody kept any."""
     if known.trouble:
-        return f"no test over examples of {run.folder}: {known.trouble}"
+        whose = run.folder if run.remote is None else "runs from W&B"  # once for all of them
+        return f"no test over examples of {whose}: {known.trouble}"
     if known.examples is None:
         return ""
     metric = known.examples.metrics.get(chosen.bare)

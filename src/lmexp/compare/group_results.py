@@ -48,7 +48,7 @@ def group_result(
         examples=by_examples.examples.get(group.name),
         mismatches=list(part.mismatches[group.name]),
         cost=_mean_cost([run.cost for run in group.runs]),
-        curve=curve([run.folder for run in group.runs], live),
+        curve=curve(group.runs, live),
     )
 
 

@@ -101,7 +101,20 @@ def other_differences(groups: Sequence[Group]) -> dict[str, list[Any]]:
 
 
 def _identity(recipe: Mapping[str, Any]) -> str:
-    return json.dumps(dict(_flat(recipe)), sort_keys=True)
+    return _key(dict(_flat(recipe)))
+
+
+def _key(value: Any) -> str:
+    """Equal of equal values. 1.0 is 1: a server may tell the one as the other."""
+    return json.dumps(_with_whole_numbers(value), sort_keys=True)
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _with_whole_numbers(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_whole_numbers(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _order(seed: Any) -> tuple[bool, Any]:
@@ -175,4 +188,4 @@ def _keys_that_differ(flat: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _distinct(values: Sequence[Any]) -> list[Any]:
     """Each once, in their order; lists too."""
-    return list({json.dumps(value, sort_keys=True): value for value in values}.values())
+    return list({_key(value): value for value in values}.values())

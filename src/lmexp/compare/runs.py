@@ -1,18 +1,19 @@
 """The runs that paths mean, and what their folders say of them."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmexp.record_files import read_summary
+from lmexp.record_files import read_figure, read_summary
 from lmexp.run_folder import RECIPE, is_held, read_recipe
 from lmexp.run_folders import LEVELS
 from lmexp.sweep.manifest import JOB, MANIFEST, Job, Manifest, read_job
 
 FINISHED = "finished"
 BUDGET = "budget/"  # before its name in a summary
+WANDB = "wandb:"  # before a project of a W&B server
 
 
 @dataclass(frozen=True)
@@ -28,17 +29,37 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One training, as its folder has it.
+class Remote:
+    """What a server has of a run that is read from no folder.
 
     Args:
-        folder: of the run.
+        entity: user or team.
+        project: of the run.
+        data: hashes of data and tokenizer, as in environment.json.
+        signature: of the test's figures; empty where none was sent.
+        history: (step, value) of a figure of metrics.jsonl, asked for when it is wanted.
+    """
+
+    entity: str
+    project: str
+    data: Mapping[str, Any]
+    signature: Mapping[str, Any]
+    history: Callable[[str], Iterator[tuple[int, float]]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, as its folder or a server has it.
+
+    Args:
+        folder: of the run; of one from a server what people call it: wandb:<entity>/<project>/<id>.
         recipe: frozen; empty where the folder has gone.
         overrides: by which a sweep tells it from its other jobs; None of a run by itself.
         status: finished, or why not.
         cause: of a job that failed: one of sweep.causes.CAUSES.
         error: what it said last.
         summary: of summary.json.
+        remote: None of a run with a folder.
     """
 
     folder: Path
@@ -48,6 +69,7 @@ class Run:
     cause: str | None
     error: str | None
     summary: Mapping[str, Any]
+    remote: Remote | None = None
 
     @property
     def seed(self) -> Any:
@@ -92,6 +114,12 @@ class Run:
             peak_memory_bytes=self._number("train/peak_memory_bytes"),
         )
 
+    def live(self, name: str) -> Iterator[tuple[int, float]]:
+        """(step, value) of a figure over the run, such as val/loss."""
+        if self.remote is not None:
+            return self.remote.history(name)
+        return read_figure(self.folder, name)
+
     def _number(self, name: str) -> float | None:
         value = self.summary.get(name)
         return float(value) if isinstance(value, int | float) else None
@@ -107,25 +135,40 @@ def find_runs(paths: Sequence[str]) -> list[Run]:
     """All runs that paths mean, in their order.
 
     Args:
-        paths: each a sweep's folder or name (its newest), a run's folder or a file in it, or a
-            folder above runs, which means all of them.
+        paths: each a sweep's folder or name (its newest), a run's folder or a file in it, a
+            folder above runs, which means all of them, or a project of W&B (wandb_runs.py).
 
     Raises:
         FileNotFoundError: nothing is there, or no run.
-        ValueError: two paths mean the same run, or a file of a record is damaged.
+        ValueError: two paths mean the same run, a file of a record is damaged, or W&B has no such
+            project.
     """
-    found: dict[Path, tuple[str, _Place]] = {}
+    found: dict[Path, tuple[str, _Place | Run]] = {}
     for given in paths:
+        if given.startswith(WANDB):
+            _add_remote(given, found)
+            continue
         for place in _places(given):
             key = place.folder.resolve()
-            if key in found and not (place.is_taken or found[key][1].is_taken):
-                raise ValueError(f"{_twice(given, found[key][0])}: {place.folder} is given twice")
-            found.setdefault(key, (given, place))
-    return [_run(place) for _, place in found.values()]
+            before, own = found.setdefault(key, (given, place))
+            is_taken = place.is_taken or (isinstance(own, _Place) and own.is_taken)
+            if own is not place and not is_taken:
+                raise _given_twice(given, before, place.folder)
+    return [own if isinstance(own, Run) else _run(own) for _, own in found.values()]
 
 
-def _twice(given: str, before: str) -> str:
-    return given if given == before else f"{before} and {given}"
+def _add_remote(given: str, found: dict[Path, tuple[str, _Place | Run]]) -> None:
+    from lmexp.compare.wandb_runs import wandb_runs
+
+    for run in wandb_runs(given):
+        before, own = found.setdefault(run.folder, (given, run))
+        if own is not run:
+            raise _given_twice(given, before, run.folder)
+
+
+def _given_twice(given: str, before: str, folder: Path) -> ValueError:
+    both = given if given == before else f"{before} and {given}"
+    return ValueError(f"{both}: {folder} is given twice")
 
 
 def _places(given: str) -> list[_Place]:
@@ -210,11 +253,13 @@ def _status(
 
 
 def environment_of(run: Run) -> dict[str, Any]:
-    """environment.json of a run; empty if there is none.
+    """environment.json of a run, or what a server has of it; empty if there is none.
 
     Raises:
         ValueError: it is damaged.
     """
+    if run.remote is not None:
+        return {"data": dict(run.remote.data)}
     file = run.folder / "environment.json"
     if not file.is_file():
         return {}
