@@ -215,7 +215,7 @@ def test_the_picture_goes_where_it_was_told_to(runs, tmp_path):
         (["gru", " "], "the text is empty"),
         (["gru", "abc", "--target", ""], "--target is empty"),
         (["gru", "a\udcff"], "the text is not UTF-8 throughout"),
-        (["gru", "abc", "--out", "a.pdf"], "--out a.pdf: a PNG is written"),
+        (["gru", "abc", "--out", "a.pdf"], "--out a.pdf: PNG is written"),
         (["gru", "a" * 150], "the text has 151 tokens, bos or eos included, and the model was"),
         (["gru", "abc", "--target", "a" * 128], "--target has 129 tokens"),
         (["causal", "a" * 120], "the text has 121 tokens, and no more than 100 can be read"),

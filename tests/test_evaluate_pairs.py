@@ -162,7 +162,7 @@ def test_groups_by_length_have_the_scores_of_their_own_pairs():
         (["--batch-size", "0"], "--batch-size 0: at least 1"),
         (["--outputs", "nowhere/out.txt"], "there is no folder nowhere"),
         (["--outputs", "a", "--json", "a"], "--outputs a is --json too, and would be lost"),
-        (["--by-length", "a.txt"], "--by-length a.txt: a PNG is written"),
+        (["--by-length", "a.txt"], "--by-length a.txt: PNG is written"),
         (["--json", "last.ckpt"], "--json last.ckpt belongs to a run"),
         (
             ["--source", __file__, "--reference", __file__, "--outputs", __file__],

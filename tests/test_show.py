@@ -98,7 +98,7 @@ def test_the_command_takes_the_parent_of_runs(run, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        ("--png a.txt", "--png a.txt: a PNG is written"),
+        ("--png a.txt", "--png a.txt: PNG is written"),
         ("--png .", "--png . is a folder"),
         ("--png nowhere/a.png", "there is no folder nowhere"),
         ("--samples -1", "--samples -1: 0 or more"),

@@ -15,6 +15,7 @@ from lmexp import recipe
 from lmexp.environment import usable_cores
 from lmexp.grid import expand
 from lmexp.run_folder import read_recipe
+from lmexp.sweep import causes
 from lmexp.sweep.launchers import Local
 from lmexp.sweep.launching import sweep
 from lmexp.sweep.manifest import Job, Manifest
@@ -132,6 +133,20 @@ def test_the_table_is_whole_on_a_narrow_terminal(tmp_path, monkeypatch, capsys):
     assert "…" not in shown
     assert shown.count("70.1000") == 2
     assert all(name in shown for name in ("finished", "bits_per_byte", "perplexity"))
+
+
+def test_below_the_table_stands_what_the_causes_mean_that_occurred(tmp_path, capsys):
+    jobs = [
+        Job(str(n), [f"seed={n}"], status="failed", cause=cause, error="…")
+        for n, cause in enumerate((causes.HUNG, causes.NOT_FINITE, causes.HUNG))
+    ]
+
+    print_table(Manifest(tmp_path, jobs, {}, ""))
+
+    shown = capsys.readouterr().out.splitlines()
+    assert "2: hung: …" in shown
+    explained = [line for line in shown if line in {f"{a}: {b}" for a, b in causes.CAUSES.items()}]
+    assert [line.partition(":")[0] for line in explained] == ["not finite", "hung"]
 
 
 @pytest.mark.parametrize(

@@ -1,125 +1,20 @@
 """Searches: what is searched and pruned, and that an interruption changes nothing of either."""
 
-import json
-import math
 import re
 import shutil
 
 import pytest
+from simulated_search import SETTINGS, STEPS, Simulated, best, simulated  # noqa: F401
 from test_sweep import SMALL, folder, start  # noqa: F401
 
 from lmexp.forwarding import Forwarder
 from lmexp.grid import Dimension, grid
-from lmexp.sweep import launching, queue
+from lmexp.sweep import queue
 from lmexp.sweep.launching import _run_all
-from lmexp.sweep.manifest import Job, Manifest, Outline
+from lmexp.sweep.manifest import Manifest
 from lmexp.sweep.planning import plan, studies_of
 from lmexp.sweep.queue import Trials
 from lmexp.sweep.search import Search
-from lmexp.sweep.watch import STOP
-
-STEPS = 12  # of a trial
-OPTIMUM = 1e-3
-RATE = Dimension("optimizer.lr", 1e-6, 1.0, is_log=True)
-SETTINGS = {
-    "trials": 24,
-    "sampler": "random",
-    "pruner": "none",
-    "startup_trials": 5,
-    "objectives": None,
-    "directions": None,
-    "seed": 0,
-    "space": {},
-}
-
-
-def loss(rate: float, step: int) -> float:
-    """Falls to the square of the distance, in decades, from the optimum."""
-    return (math.log10(rate) - math.log10(OPTIMUM)) ** 2 + math.exp(-step / 2)
-
-
-class Killed(BaseException):
-    """SIGKILL to the sweep."""
-
-
-class Simulated:
-    """A launcher whose jobs take a step at every look, and go on where they were interrupted."""
-
-    def __init__(self, manifest: Manifest, looks: int = 10**9, parallel: int = 1) -> None:
-        self.manifest, self.looks, self.parallel = manifest, looks, parallel
-        self.jobs: list[Job] = []
-        self.steps = 0
-
-    @property
-    def has_room(self) -> bool:
-        return len(self.jobs) < self.parallel
-
-    @property
-    def is_busy(self) -> bool:
-        return bool(self.jobs)
-
-    def start(self, task) -> Job:
-        task.job.status = "running"
-        self.jobs.append(task.job)
-        return task.job
-
-    def ended(self) -> list[Job]:
-        self.looks -= 1
-        if self.looks < 0:
-            raise Killed
-        done = [job for job in self.jobs if self._has_ended(job)]
-        self.jobs = [job for job in self.jobs if job not in done]
-        return done
-
-    def _has_ended(self, job: Job) -> bool:
-        own = self.manifest.folder / job.folder
-        rate = float(job.overrides[-1].partition("=")[2])
-        record = own / "metrics.jsonl"
-        step = len(record.read_text().splitlines()) + 1 if record.exists() else 1
-        if (own / STOP).exists():
-            job.status = (own / STOP).read_text().strip()
-            return True
-        self.steps += 1
-        with record.open("a") as file:
-            file.write(json.dumps({"step": step, "val/loss": loss(rate, step)}) + "\n")
-        if step == STEPS:
-            (own / "summary.json").write_text(json.dumps({"best/loss": loss(rate, step)}))
-            job.status = "finished"
-        return step == STEPS
-
-
-@pytest.fixture
-def search(tmp_path, monkeypatch):
-    """Runs a search over simulated jobs; gives its launcher and the jobs."""
-    monkeypatch.setattr(launching, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(queue, "frozen_recipe", lambda *_: {"seed": 1, "logger": {}})
-
-    def run(name: str, *, kills=(), studies=("study",), parallel=1, **settings):
-        place = tmp_path / name
-        place.mkdir()
-        objectives = [["best/loss", "val/loss", "minimize"]]
-        outlines = [Outline(own, [], [], objectives, [list(RATE)]) for own in studies]
-        own = {"search": {**SETTINGS, **settings}, "parallel": 1, "launcher": "local"}
-        own |= {"minutes": None, "silent_minutes": None}
-        Manifest(place, [], own, "", studies=outlines).write()
-        for looks in (*kills, 10**9):
-            manifest = Manifest.read(place)
-            for job in manifest.jobs:
-                job.status = "waiting" if job.status == "running" else job.status
-            launcher = Simulated(manifest, looks, parallel)
-            try:
-                _run_all(manifest, Trials(manifest), launcher, Forwarder())
-            except Killed:
-                continue
-            return launcher, manifest
-        raise AssertionError("killed to the end")
-
-    return run
-
-
-def best(manifest: Manifest) -> float:
-    summaries = [manifest.folder / job.folder / "summary.json" for job in manifest.jobs]
-    return min(json.loads(file.read_text())["best/loss"] for file in summaries if file.exists())
 
 
 @pytest.mark.parametrize("pruner", ["median", "halving"])
@@ -162,7 +57,7 @@ def test_an_interrupted_study_goes_on_with_no_trial_lost(sampler, search):
 def test_a_trial_that_was_asked_for_and_never_became_a_job_is_replaced(search, tmp_path):
     _, manifest = search("first", trials=3)
     trials = Trials(Manifest.read(manifest.folder))
-    trials.studies["study"].ask()
+    trials._studies["study"].ask()
 
     manifest.settings["search"]["trials"] = 5
     manifest.write()
@@ -174,15 +69,15 @@ def test_a_trial_that_was_asked_for_and_never_became_a_job_is_replaced(search, t
 
 
 def test_studies_take_turns(search):
-    _, manifest = search("two", studies=("model=gru", "model=lstm"), trials=2)
+    _, manifest = search("two", studies=(("model=gru",), ("model=lstm", "name='a b'")), trials=2)
 
     assert [(job.study, job.trial) for job in manifest.jobs] == [
         ("model=gru", 0),
-        ("model=lstm", 0),
+        ("model=lstm name='a b'", 0),
         ("model=gru", 1),
-        ("model=lstm", 1),
+        ("model=lstm name='a b'", 1),
     ]
-    assert manifest.jobs[1].overrides[0] == "model=lstm"
+    assert manifest.jobs[1].overrides[:2] == ["model=lstm", "name='a b'"]
 
 
 def test_a_trial_that_cannot_be_composed_is_a_failed_one(search, monkeypatch):

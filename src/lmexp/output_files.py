@@ -23,7 +23,7 @@ def check_output(option: str, path: Path, *, suffix: str = "") -> None:
     if path.is_dir():
         raise ValueError(f"{option} {path} is a folder: name a file in it")
     if suffix and path.suffix.lower() != suffix:
-        raise ValueError(f"{option} {path}: a {suffix[1:].upper()} is written: name it …{suffix}")
+        raise ValueError(f"{option} {path}: {suffix[1:].upper()} is written: name it …{suffix}")
     is_record = path.exists() and (path.parent / RECIPE).exists() and suffix != ".png"
     if is_record or path.suffix == ".ckpt":
         raise ValueError(f"{option} {path} belongs to a run: name another file")

@@ -165,7 +165,7 @@ def test_a_refused_pair_is_marked_in_the_table_and_has_no_test(here, capsys):
         (("cells", "--baseline", "model=lstn"), "--baseline 'model=lstn' is no group: there are"),
         (("nowhere",), "there is no folder nowhere"),
         (("cells", "cells"), "is given twice"),
-        (("cells", "--csv", "t.txt"), "--csv t.txt: a CSV is written: name it"),
+        (("cells", "--csv", "t.txt"), "--csv t.txt: CSV is written: name it"),
         (("nowhere", "--png", "no/c.png"), "--png no/c.png: there is no folder no"),  # before
         (("cells", "--json", "cells/00/summary.json"), "belongs to a run"),
     ],

@@ -5,7 +5,7 @@ import pytest
 from paired_outputs import outputs, references, statistics
 from sacrebleu.metrics import BLEU
 
-from lmexp.compare.over_examples import example_rows, orders
+from lmexp.compare.over_examples import corrected, example_differences, orders
 from lmexp.compare.paired import Examples, paired_comparison
 from lmexp.compare.seeds import holm
 
@@ -31,6 +31,11 @@ def losses(*means, n=60, seed=0):
         np.column_stack([tokens * (mean + difficulty + rng.normal(0, 0.3, n)), tokens])
         for mean in means
     ]
+
+
+def example_rows(groups, baseline, formula, *, greater_is_better, **options):
+    tests = example_differences(groups, baseline, formula, **options)
+    return corrected(tests, 0.95, greater_is_better=greater_is_better)
 
 
 def test_one_model_against_one_is_the_paired_comparison(bleu):
@@ -110,7 +115,7 @@ def test_where_resamples_have_no_figure_a_sentence_says_so():
     table = np.zeros((5, 2))
     table[0] = 1
 
-    found = example_rows({"a": [table], "b": [table]}, "a", "ratio", greater_is_better=True)
+    found = example_differences({"a": [table], "b": [table]}, "a", "ratio")
 
     assert found == {"b": "too few of 5 examples have anything to count"}
 

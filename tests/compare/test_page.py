@@ -95,7 +95,7 @@ def test_a_page_is_named_html(here, capsys):
 
     assert main(["compare", "cells", "--html", "page.txt"]) == 2
 
-    assert "--html page.txt: a HTML is written: name it" in capsys.readouterr().err
+    assert "--html page.txt: HTML is written: name it" in capsys.readouterr().err
 
 
 def test_a_page_refers_to_nothing_outside(hostile):
@@ -176,21 +176,39 @@ def test_50_runs_have_their_page_in_5_seconds(here):
     assert len(json.loads(Parsed(text).text("script")[0])["result"]["runs"]) == 50
 
 
-def test_budgets_stand_beside_what_they_came_to(here):
+def test_budgets_stand_beside_what_they_came_to(here, capsys):
     asked = {"budget/minutes": 2.0, "budget/parameters": 2.5e6, "budget/flops": 3e9}
     for seed, seconds in ((1, 114.0), (2, 126.0)):
         summary = {**asked, "seconds": seconds}
         make_run(
             here / f"runs/{seed}", {"test/loss": 1.0}, own_recipe=recipe(seed), summary=summary
         )
-
-    found = next(own.rows for own in tables(compared(find_runs(["runs"]))) if own.name == "budgets")
-
-    assert [[cell.text for cell in row[1:]] for row in found] == [
+    expected = [
         ["parameters", "2.5 M", "2.0 M", "80.0%"],
         ["flops", "3.0 G", "3.0 G", "100.0%"],
         ["minutes", "2", "2", "95.0% to 105.0%"],
     ]
+
+    found = next(own.rows for own in tables(compared(find_runs(["runs"]))) if own.name == "budgets")
+    assert main(["compare", "runs", "--csv", "t.csv", "--latex", "t.tex"]) == 0
+
+    assert [[cell.text for cell in row[1:]] for row in found] == expected
+    out = capsys.readouterr().out
+    for row in expected:
+        assert " ".join(row) in " ".join(out.split())
+    head, values = (here / "t.csv").read_text().splitlines()
+    assert head.endswith("budget_parameters,budget_tokens,budget_flops,budget_minutes")
+    assert values.endswith(",2500000.0,,3000000000.0,2.0")
+    line = "% lstm-text, budget minutes: asked 2, met 2 (95.0% to 105.0%)"
+    assert line in (here / "t.tex").read_text().splitlines()
+
+
+def test_without_a_budget_nothing_is_said_of_any(here, capsys):
+    make_sweep(here / "cells", LOSSES)
+
+    main(["compare", "cells"])
+
+    assert "budget" not in capsys.readouterr().out
 
 
 def test_runs_are_listed_with_status_and_cause(here):

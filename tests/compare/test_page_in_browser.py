@@ -9,6 +9,7 @@ import pytest
 from browser import Browser, found
 from made_runs import SIGNATURE, make_run, recipe
 from test_page import HOSTILE
+from test_several_data import sweep as data_sweep
 
 from lmexp.compare.comparing import compared
 from lmexp.compare.curves import Curve
@@ -250,6 +251,24 @@ def test_curves_of_hundreds_of_groups_draw(browser, written, tmp_path):
     browser.open(file.as_uri())
 
     assert browser.ask("document.querySelectorAll('#curves .line').length") == 150
+    assert browser.complaints() == []
+
+
+def test_each_data_set_has_a_front_of_its_own(browser, tmp_path):
+    losses = {("lstm", "ptb"): (1.0,), ("gru", "ptb"): (1.1,), ("lstm", "wikitext2"): (2.0,)}
+    found = compared(find_runs([str(data_sweep(tmp_path / "cells", losses))]))
+    file = tmp_path / "page.html"
+    file.write_text(as_html(found, ["compare"]), encoding="utf-8")
+
+    browser.open(file.as_uri())
+
+    title = browser.ask("document.querySelector('h1').textContent")
+    assert title == "test/loss: 3 groups against 2 baselines, one of each data set"
+    assert browser.ask("document.querySelectorAll('#pareto .front').length") == 2
+    on_it = browser.ask("document.getElementById('pareto-front').textContent")
+    assert "ring: model=lstm data=ptb; model=lstm data=wikitext2." in on_it
+    against = [*["model=lstm data=ptb"] * 2, "model=lstm data=wikitext2"]
+    assert column(browser, "groups", 2) == against
     assert browser.complaints() == []
 
 

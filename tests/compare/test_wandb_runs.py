@@ -196,7 +196,7 @@ def test_what_is_not_of_lmexp_is_left_out_and_comparisons_are_passed_over(serve)
     found = compared(find_runs([PROJECT]))
 
     assert [run.folder for run in found.runs] == [f"{PROJECT}/run0", f"{PROJECT}/run1"]
-    assert f"{PROJECT}/run1 is left out: it is not of lmexp" in found.remarks
+    assert f"{PROJECT}/run1 is left out: not of lmexp" in found.remarks
 
 
 def test_figures_that_are_not_finite_are_read_as_such(serve):

@@ -3,10 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from lmexp.compare.formulas import Floats, columns, figure, formula_named
+from lmexp.compare.baselines import Part
+from lmexp.compare.formulas import Floats, Formula, columns, figure, formula_named
 from lmexp.compare.groups import Group
 from lmexp.compare.metric import Chosen
-from lmexp.compare.over_examples import ExampleRow, example_rows, orders
+from lmexp.compare.over_examples import (
+    ExampleRow,
+    ExampleTest,
+    corrected,
+    example_differences,
+    orders,
+)
+from lmexp.compare.remarks import listed
 from lmexp.compare.runs import Run
 from lmexp.compare.signature import Scored
 
@@ -17,58 +25,73 @@ class ExampleTests(NamedTuple):
     """What was found."""
 
     rows: dict[str, ExampleRow]  # by group
-    examples: int | None  # None: no test
-    unit: str | None  # what an example is
+    examples: dict[str, int]  # N, of each group that has a row
+    unit: str | None  # what an example is; None: no test
     remarks: list[str]
 
 
+class _Tables(NamedTuple):
+    """Of one data set: what figures are computed of, in one order of examples."""
+
+    of_group: dict[str, list[Floats]]
+    formula: Formula
+    unit: str
+
+
 def example_tests(
-    groups: Sequence[Group],
-    baseline: Group,
-    chosen: Chosen,
-    scored: Mapping[int, Scored],
-    confidence: float,
+    parts: Sequence[Part], chosen: Chosen, scored: Mapping[int, Scored], confidence: float
 ) -> ExampleTests:
-    """Every group against the baseline, as far as both have scores of the same examples.
+    """Every group against its baseline, as far as both have scores of the same examples.
 
     Args:
-        groups: that may be compared.
-        baseline: one of them, or no test is made.
+        parts: data sets, corrected together.
         chosen: the figure.
         scored: by id of the run.
         confidence: of intervals.
     """
     remarks: list[str] = []
-    tables = {}
+    tests: dict[str, ExampleTest] = {}
+    examples: dict[str, int] = {}
+    unit = None
+    for part in parts:
+        tables = _tables(part, chosen, scored, remarks)
+        if tables is None:
+            continue
+        own, formula, unit = tables
+        found = example_differences(own, part.baseline.name, formula, confidence=confidence)
+        for name, test in found.items():
+            if isinstance(test, str):
+                remarks.append(f"{name}: {test}")
+            else:
+                tests[name], examples[name] = test, len(own[name][0])
+    rows = corrected(tests, confidence, greater_is_better=chosen.greater_is_better)
+    return ExampleTests(rows, examples, unit, remarks)
+
+
+def _tables(
+    part: Part, chosen: Chosen, scored: Mapping[int, Scored], remarks: list[str]
+) -> _Tables | None:
+    """Those of groups that can be tested against the baseline; None where there are none."""
+    groups, tables = part.comparable, {}
     for group in groups:
         found = [_table(run, chosen, scored[id(run)]) for run in group.runs]
         if problems := [own for own in found if isinstance(own, str)]:
             remarks.extend(problem for problem in problems if problem)
         else:
             tables[group.name] = [own for own in found if not isinstance(own, str)]
-    if not tables or baseline not in groups:  # nobody has any, or the baseline's own do not compare
-        return ExampleTests({}, None, None, remarks)
+    if not tables:
+        return None
     without = [group.name for group in groups if group.name not in tables]
     if without:
-        remarks.append(f"no test over examples of {', '.join(without)}: not all runs have scores")
-    if baseline.name not in tables:
-        return ExampleTests({}, None, None, remarks)
-    own = scored[id(baseline.runs[0])].examples
+        remarks.append(f"no test over examples of {listed(without)}: not all runs have scores")
+    if part.baseline.name not in tables:
+        return None
+    own = scored[id(part.baseline.runs[0])].examples
     assert own is not None
-    unit = own.unit
-    same = _in_order(groups, tables, baseline, scored, unit, remarks)
+    same = _in_order(groups, tables, part.baseline, scored, own.unit, remarks)
     if len(same) < 2:
-        return ExampleTests({}, None, None, remarks)
-    rows = example_rows(
-        same,
-        baseline.name,
-        formula_named(own.metrics[chosen.bare]["formula"]),
-        greater_is_better=chosen.greater_is_better,
-        confidence=confidence,
-    )
-    remarks.extend(f"{name}: {row}" for name, row in rows.items() if isinstance(row, str))
-    kept = {name: row for name, row in rows.items() if not isinstance(row, str)}
-    return ExampleTests(kept, len(own.keys) if kept else None, unit, remarks)
+        return None
+    return _Tables(same, formula_named(own.metrics[chosen.bare]["formula"]), own.unit)
 
 
 def _table(run: Run, chosen: Chosen, known: Scored) -> Floats | str:

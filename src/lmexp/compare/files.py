@@ -6,15 +6,17 @@ import json
 from typing import Any
 
 from lmexp.compare import written
+from lmexp.compare.budgets import BUDGETS, met_budgets
 from lmexp.compare.result import GroupResult, Result
 
 COLUMNS = (
-    *("group", "n", "mean", "deviation", "low", "high"),
+    *("group", "baseline", "n", "mean", "deviation", "low", "high"),
     *("difference", "difference_low", "difference_high", "p", "p_corrected", "hedges_g", "verdict"),
     *("examples", "example_difference", "example_low", "example_high"),
     *("p_bootstrap", "p_bootstrap_corrected", "p_randomisation", "p_randomisation_corrected"),
     *("example_verdict", "not_compared"),
     *("seconds", "steps", "tokens", "parameters", "flops", "peak_memory_bytes"),
+    *(f"budget_{name}" for name in BUDGETS),  # what was asked
 )
 _SPECIAL = {  # of LaTeX
     "\\": r"\textbackslash{}",
@@ -37,8 +39,10 @@ def as_csv(result: Result) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
+    asked = {(met.group, f"budget_{met.budget}"): met.asked for met in met_budgets(result)}
     for group in result.groups:
-        writer.writerow(_row(group))
+        budgets = {name: asked.get((group.name, name)) for name in COLUMNS[-len(BUDGETS) :]}
+        writer.writerow(_row(group) | budgets)
     return file.getvalue()
 
 
@@ -49,22 +53,42 @@ def as_json(result: Result) -> str:
 
 
 def as_latex(result: Result) -> str:
-    """A table for \\usepackage{booktabs}; remarks stand beneath it as comments."""
+    """A table for \\usepackage{booktabs}; budgets and remarks stand beneath it as comments.
+
+    The groups of several baselines have a rule between them, under which their baseline stands.
+    """
     percent = f"{result.confidence:.0%}"
     head = ["group", "n", "mean ± sd", f"{percent} interval", "difference", "p", "g", "verdict"]
     head += ["parameters", "FLOPs", "time"]
+    budgets = (
+        f"{met.group}, budget {name}: asked {asked}, met {mean} ({ratio})"
+        for met in met_budgets(result)
+        for name, asked, mean, ratio in [written.budget(met)]
+    )
     lines = [
-        f"% {result.figure}, over seeds, against {result.baseline}; \\usepackage{{booktabs}}",
+        f"% {result.figure}, over seeds, against {' and '.join(result.by_baseline)}; "
+        "\\usepackage{booktabs}",
         f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
         "\\toprule",
         _line(head),
-        "\\midrule",
-        *(_line(_cells(group)) for group in result.groups),
+        *_body(result, len(head)),
         "\\bottomrule",
         "\\end{tabular}",
-        *(f"% {' '.join(remark.split())}" for remark in result.remarks),
+        *(f"% {' '.join(remark.split())}" for remark in (*budgets, *result.remarks)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _body(result: Result, width: int) -> list[str]:
+    lines = []
+    for baseline, groups in result.by_baseline.items():
+        lines.append("\\midrule")
+        if len(result.by_baseline) > 1:
+            lines.append(
+                f"\\multicolumn{{{width}}}{{l}}{{against {escaped(baseline)}}} \\\\[0.5ex]"
+            )
+        lines.extend(_line(_cells(group)) for group in groups)
+    return lines
 
 
 def escaped(text: str) -> str:
@@ -95,7 +119,8 @@ def _cells(group: GroupResult) -> list[str]:
 def _row(group: GroupResult) -> dict[str, Any]:
     own, row, examples = group.aggregate, group.row, group.over_examples
     low, high = own.interval or (None, None)
-    found: dict[str, Any] = {"group": group.name, "n": own.n, "mean": own.mean}
+    found: dict[str, Any] = {"group": group.name, "baseline": group.baseline}
+    found |= {"n": own.n, "mean": own.mean}
     found |= {"deviation": own.deviation, "low": low, "high": high}
     if row is not None and row.against is not None:
         low, high = row.against.interval or (None, None)

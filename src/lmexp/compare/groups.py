@@ -16,6 +16,7 @@ NOT_LEARNT = (
     *("trainer.log_every_steps", "trainer.sharded_checkpoints"),
 )
 FIRST = ("model", "data", "task", "tokenizer", "optimizer", "schedule")  # of what names a group
+DATA = "data"  # the key that chooses the data set
 _SEED = "seed="
 
 
@@ -62,6 +63,8 @@ def grouped(runs: Sequence[Run]) -> tuple[list[Group], list[Run]]:
 def chosen_baseline(groups: Sequence[Group], asked: str | None) -> Group:
     """The group of a name, or the one that all words of it are in; without a name the first.
 
+    Of groups that differ in their data alone it is the first one.
+
     Raises:
         ValueError: there is none, or several.
     """
@@ -71,11 +74,16 @@ def chosen_baseline(groups: Sequence[Group], asked: str | None) -> Group:
         if group.name == asked:
             return group
     having = [group for group in groups if set(asked.split()) <= set(group.name.split())]
-    if len(having) == 1:
+    if having and all(without_data(group) == without_data(having[0]) for group in having):
         return having[0]
     listed = ", ".join(repr(group.name) for group in having or groups)
     problem = "may mean several groups" if having else "is no group"
     raise ValueError(f"--baseline {asked!r} {problem}: there are {listed}")
+
+
+def without_data(group: Group) -> dict[str, Any]:
+    """A group's choices but for its data."""
+    return {key: value for key, value in group.choices.items() if key != DATA}
 
 
 def other_differences(groups: Sequence[Group]) -> dict[str, list[Any]]:

@@ -38,7 +38,7 @@ def swept_keys(groups: Sequence[GroupResult]) -> list[str]:
 
 
 def importance(result: Result) -> list[Importance]:
-    """Of each study of a search that runs are trials of; without one, of the runs.
+    """Of each study of a search that runs are trials of; without one, of the runs of each data set.
 
     Raises:
         ValueError: a manifest beside a study is damaged.
@@ -81,17 +81,21 @@ def _value(group: GroupResult, key: str) -> str:
 
 
 def _of_runs(result: Result) -> list[Importance]:
-    groups = [group for group in result.groups if not group.mismatches]
-    shares = shares_of_variance(groups)
-    if not shares:
-        return []
-    count = sum(len(group.figures) for group in groups)
-    told = (
-        f"Share of the variance of {result.figure} over {count} runs that goes with each swept key "
-        "(η²). It is no share of a cause: keys that change together count for each, and few runs "
-        "have much by chance."
-    )
-    return [Importance(told, shares)]
+    found = []
+    for baseline, own in result.by_baseline.items():
+        groups = [group for group in own if not group.mismatches]
+        shares = shares_of_variance(groups)
+        if not shares:
+            continue
+        count = sum(len(group.figures) for group in groups)
+        beside = f" with the data of {baseline}" if len(result.by_baseline) > 1 else ""
+        told = (
+            f"Share of the variance of {result.figure} over {count} runs{beside} that goes with "
+            "each swept key (η²). It is no share of a cause: keys that change together count for "
+            "each, and few runs have much by chance."
+        )
+        found.append(Importance(told, shares))
+    return found
 
 
 def _of_studies(result: Result) -> list[Importance]:

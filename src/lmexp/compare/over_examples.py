@@ -35,14 +35,16 @@ class ExampleRow(NamedTuple):
     difference: float
     interval: Interval  # percentiles of the bootstrap over examples
     p_bootstrap: float  # two-sided
-    p_bootstrap_corrected: float  # Holm's, over all groups
+    p_bootstrap_corrected: float  # Holm's, over all comparisons
     p_randomisation: float | None  # two-sided; None where groups are not of equally many models
     p_randomisation_corrected: float | None
     p_sacrebleu: float | None  # of one model against one; see paired.sacrebleu_p_value
     verdict: ExampleVerdict  # by the larger of the corrected p-values
 
 
-class _Test(NamedTuple):
+class ExampleTest(NamedTuple):
+    """The same before it is corrected, and so without a verdict."""
+
     difference: float
     interval: Interval
     bootstrap: float
@@ -50,17 +52,16 @@ class _Test(NamedTuple):
     sacrebleu: float | None
 
 
-def example_rows(
+def example_differences(
     groups: Mapping[str, Sequence[Floats]],
     baseline: str,
     formula: Formula,
     *,
-    greater_is_better: bool,
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
     seed: int = SEED,
-) -> dict[str, ExampleRow | str]:
-    """Every group against the baseline, corrected for their number.
+) -> dict[str, ExampleTest | str]:
+    """Every group against the baseline, uncorrected.
 
     Bootstrap (Koehn 2004): each resample draws N examples, computes the figure of every model on
     them, and takes the mean of each group. Randomisation (Riezler & Maxwell 2005): for each example
@@ -71,9 +72,8 @@ def example_rows(
         groups: (N, C) of each model, all in one order of examples.
         baseline: one of them.
         formula: that the columns are meant for.
-        greater_is_better: False of losses, perplexities, error rates.
         resamples: R. No p-value is below 1 / (R + 1).
-        confidence: of intervals, and 1 less the level of the tests; in (0, 1).
+        confidence: of intervals, in (0, 1).
         seed: of numpy's generator.
 
     Returns:
@@ -82,26 +82,25 @@ def example_rows(
     tables = np.hstack([table for own in groups.values() for table in own])
     drawn = _figures(groups, formula, bootstrap_sums(tables, resamples, seed))
     kept = _parts(groups, kept_sums(tables, resamples, seed))
-    tests: dict[str, _Test] = {}
-    rows: dict[str, ExampleRow | str] = {}
+    tests: dict[str, ExampleTest | str] = {}
     for name in groups:
         if name == baseline:
             continue
         apart = drawn[name].mean(axis=0) - drawn[baseline].mean(axis=0)
         swapped = _swapped(groups, kept, baseline, name, formula)
         if not (np.isfinite(apart).all() and (swapped is None or np.isfinite(swapped).all())):
-            rows[name] = f"too few of {len(tables):,} examples have anything to count"
+            tests[name] = f"too few of {len(tables):,} examples have anything to count"
             continue
         observed = _mean(groups[name], formula) - _mean(groups[baseline], formula)
         is_of_two = len(groups[name]) == len(groups[baseline]) == 1
-        tests[name] = _Test(
+        tests[name] = ExampleTest(
             difference=observed,
             interval=percentiles(apart, confidence),
             bootstrap=bootstrap_p_value(apart, observed),
             randomisation=None if swapped is None else randomisation_p_value(swapped, observed),
             sacrebleu=sacrebleu_p_value(apart, observed) if is_of_two else None,
         )
-    return rows | _corrected(tests, 1 - confidence, greater_is_better)
+    return tests
 
 
 def orders(
@@ -174,9 +173,16 @@ def _mean(tables: Sequence[Floats], formula: Formula) -> float:
     return float(np.mean([figure(formula, table) for table in tables]))
 
 
-def _corrected(
-    tests: Mapping[str, _Test], level: float, greater_is_better: bool
+def corrected(
+    tests: Mapping[str, ExampleTest], confidence: float, *, greater_is_better: bool
 ) -> dict[str, ExampleRow]:
+    """Tests with verdicts, corrected for their number.
+
+    Args:
+        tests: by group, perhaps of several baselines.
+        confidence: 1 less the level of the tests.
+        greater_is_better: False of losses, perplexities, error rates.
+    """
     bootstrap = holm([test.bootstrap for test in tests.values()])
     randomisation = holm([test.randomisation for test in tests.values()])
     rows = {}
@@ -184,7 +190,7 @@ def _corrected(
         assert own is not None
         verdict: ExampleVerdict = "no difference shown"
         # A bootstrap of few examples is too sure of itself; swaps of three cannot be below 0.25.
-        if max(own, other or 0.0) <= level:
+        if max(own, other or 0.0) <= 1 - confidence:
             verdict = "better" if (test.difference > 0) == greater_is_better else "worse"
         rows[name] = ExampleRow(
             difference=test.difference,

@@ -41,6 +41,7 @@ def as_html(result: Result, typed: Sequence[str]) -> str:
     script = "\n".join(_part(name) for name in _SCRIPTS)
     values = {
         "title": html.escape(f"{result.figure}: {len(result.groups)} groups"),
+        "level": f"{1 - result.confidence:.3g}",
         "style": style,
         "style_hash": _digest(style),
         "script": script,

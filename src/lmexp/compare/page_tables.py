@@ -5,14 +5,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from lmexp.compare import written
+from lmexp.compare.budgets import Met, met_budgets
 from lmexp.compare.result import GroupResult, Result, RunResult
-
-BUDGETS = {  # name -> the cost that it limits, how many of those are one of it
-    "parameters": ("parameters", 1.0),
-    "tokens": ("tokens", 1.0),
-    "flops": ("flops", 1.0),
-    "minutes": ("seconds", 60.0),
-}
 
 
 class Cell(NamedTuple):
@@ -34,20 +28,20 @@ class Table(NamedTuple):
 def tables(result: Result) -> list[Table]:
     """All that have a row, in the order of the page."""
     percent = f"{result.confidence:.0%}"
-    own = ["group", "verdict", "n", "mean", "deviation", f"{percent} interval"]
+    # Where all groups have one baseline, the head of the page names it.
+    beside = ["against"] if len(result.by_baseline) > 1 else []
+    own = ["group", "verdict", *beside, "n", "mean", "deviation", f"{percent} interval"]
     against = ["difference", f"{percent} of it", "p (Holm)", "effect g"]
-    examples = ["verdict", "n", "difference", f"{percent} of it", "p (Holm)", "p swaps (Holm)"]
+    examples = ["n", "difference", f"{percent} of it", "p (Holm)", "p swaps (Holm)"]
     found = [
-        Table("groups", own + against, [_group(group) for group in result.groups]),
+        Table("groups", own + against, [_group(group, beside) for group in result.groups]),
         Table(
             "examples",
-            ["group", *examples],
-            [_examples(group) for group in result.groups if group.over_examples],
+            ["group", "verdict", *beside, *examples],
+            [_examples(group, beside) for group in result.groups if group.over_examples],
         ),
         Table("costs", ["group", *written.COSTS], [_costs(group) for group in result.groups]),
-        Table(
-            "budgets", ["group", "budget", "asked", "met, mean", "met / asked"], _budgets(result)
-        ),
+        Table("budgets", ["group", *written.BUDGET], [_budget(met) for met in met_budgets(result)]),
         Table("refused", ["group", "field", "here", "baseline", "why"], _refused(result.groups)),
         Table(
             "runs",
@@ -66,7 +60,7 @@ def _word(text: str | None, kind: str = "") -> Cell:
     return Cell(text or "", text or None, kind)
 
 
-def _group(group: GroupResult) -> list[Cell]:
+def _group(group: GroupResult, beside: Sequence[str]) -> list[Cell]:
     own, row = group.aggregate, group.row
     against = row.against if row else None
     spread = own.deviation
@@ -76,6 +70,7 @@ def _group(group: GroupResult) -> list[Cell]:
     return [
         _name(group),
         _word(written.verdict(group), "verdict"),
+        *(_word(group.baseline, "name") for _ in beside),
         Cell(str(own.n), own.n),
         Cell(written.mean(group), own.mean),
         Cell(written.NONE if spread is None else written.figure(spread), spread),
@@ -90,12 +85,13 @@ def _group(group: GroupResult) -> list[Cell]:
     ]
 
 
-def _examples(group: GroupResult) -> list[Cell]:
+def _examples(group: GroupResult, beside: Sequence[str]) -> list[Cell]:
     row = group.over_examples
     assert row is not None
     return [
         _name(group),
         _word(row.verdict, "verdict"),
+        *(_word(group.baseline, "name") for _ in beside),
         Cell(f"{group.examples:,}", group.examples),
         Cell(written.signed(row.difference), row.difference),
         Cell(written.interval(row.interval), row.interval.low),
@@ -114,33 +110,11 @@ def _costs(group: GroupResult) -> list[Cell]:
     return [_name(group), *_cost_cells(group)]
 
 
-def _budgets(result: Result) -> list[list[Cell]]:
-    """A row a group and budget: what its runs came to on average, and how far they are apart."""
-    rows = []
-    for group in result.groups:
-        own = [run for run in result.runs if run.group == group.name]
-        budgets = own[0].budgets  # of one recipe: all have the same
-        for name, (field, size) in BUDGETS.items():
-            if name not in budgets:
-                continue
-            asked = budgets[name]
-            met = [cost / size for run in own if (cost := getattr(run.cost, field)) is not None]
-            rows.append([_name(group), _word(name), Cell(_amount(asked), asked), *_met(met, asked)])
-    return rows
-
-
-def _met(met: Sequence[float], asked: float) -> list[Cell]:
-    if not met:
-        return [Cell(written.NONE, None)] * 2
-    mean, low, high = sum(met) / len(met), min(met) / asked, max(met) / asked
-    parts = f"{low:.1%}" if f"{low:.1%}" == f"{high:.1%}" else f"{low:.1%} to {high:.1%}"
-    return [Cell(_amount(mean), mean), Cell(parts, mean / asked)]
-
-
-def _amount(value: float) -> str:
-    if value >= 1e12:
-        return f"{value:.2e}"
-    return written.large(value) if value >= 1000 else f"{value:.4g}"
+def _budget(met: Met) -> list[Cell]:
+    ratio = None if met.mean is None else met.mean / met.asked
+    values = (met.budget, met.asked, met.mean, ratio)
+    cells = zip(written.budget(met), values, strict=True)
+    return [Cell(met.group, met.group, "group"), *(Cell(text, value) for text, value in cells)]
 
 
 def _refused(groups: Sequence[GroupResult]) -> list[list[Cell]]:

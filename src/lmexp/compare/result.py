@@ -59,6 +59,7 @@ class GroupResult:
 
     Args:
         name: of the group.
+        baseline: the group of its data set that it is compared with; itself, of a baseline.
         choices: what it is named by, by key.
         seeds: of its runs.
         figures: of its runs, in the order of seeds.
@@ -72,6 +73,7 @@ class GroupResult:
     """
 
     name: str
+    baseline: str
     choices: dict[str, Any]
     seeds: list[Any]
     figures: list[float]
@@ -93,10 +95,10 @@ class Result:
         greater_is_better: of it.
         live: what of metrics.jsonl the curves are of.
         confidence: of intervals; tests are at 1 less it.
-        baseline: name of a group.
+        baseline: name of the group that was chosen; of other data sets see GroupResult.
         resamples: of the tests over examples.
         unit: what an example is; None without such tests.
-        groups: in the order of their first runs.
+        groups: data set by data set, in the order of their first runs.
         runs: all that were found.
         remarks: sentences: what was refused or left out, and why.
     """
@@ -111,6 +113,14 @@ class Result:
     groups: list[GroupResult]
     runs: list[RunResult]
     remarks: list[str]
+
+    @property
+    def by_baseline(self) -> dict[str, list[GroupResult]]:
+        """The groups of each data set, with their baseline among them."""
+        found: dict[str, list[GroupResult]] = {}
+        for group in self.groups:
+            found.setdefault(group.baseline, []).append(group)
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: tuples with names become mappings, numbers that are not finite None."""

@@ -1,11 +1,14 @@
 """A comparison in the terminal."""
 
+from collections.abc import Sequence
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lmexp.compare import written
+from lmexp.compare.budgets import Met, met_budgets
 from lmexp.compare.result import GroupResult, Result
 
 WIDE = 100  # columns of a terminal that take all in one table
@@ -20,11 +23,14 @@ def print_result(result: Result, console: Console | None = None) -> None:
         console: where to; stdout if None.
     """
     console = console or Console()
-    for table in _over_seeds(result, console.width):
-        console.print(table)
-    if any(group.over_examples for group in result.groups):
-        console.print(_over_examples(result))
+    for baseline, groups in result.by_baseline.items():
+        for table in _over_seeds(result, baseline, groups, console.width):
+            console.print(table)
+        if any(group.over_examples for group in groups):
+            console.print(_over_examples(result, baseline, groups))
     console.print(_cost(result))
+    if budgets := met_budgets(result):
+        console.print(_budgets(result, budgets))
     if any(group.mismatches for group in result.groups):
         _say(console, f"{written.REFUSED} must not be compared with the baseline: see below")
     for remark in result.remarks:
@@ -49,7 +55,9 @@ def _table(result: Result, title: str, *columns: str) -> Table:
     return table
 
 
-def _over_seeds(result: Result, width: int) -> list[Table]:
+def _over_seeds(
+    result: Result, baseline: str, groups: Sequence[GroupResult], width: int
+) -> list[Table]:
     """One table, or two where the terminal is too narrow for it."""
     better = "more" if result.greater_is_better else "less"
     percent = f"± {result.confidence:.0%}"
@@ -57,12 +65,12 @@ def _over_seeds(result: Result, width: int) -> list[Table]:
         (
             f"{result.figure} ({better} is better), over seeds",
             ("n", "mean", "sd", percent),
-            [_own_cells(group) for group in result.groups],
+            [_own_cells(group) for group in groups],
         ),
         (
-            f"against {result.baseline}",
+            f"against {baseline}",
             ("difference", percent, "p", "g", "verdict"),
-            [_cells_against(group) for group in result.groups],
+            [_cells_against(group) for group in groups],
         ),
     ]
     if width >= WIDE:
@@ -72,7 +80,7 @@ def _over_seeds(result: Result, width: int) -> list[Table]:
     tables = []
     for title, columns, rows in parts:
         table = _table(result, title, *columns)
-        for group, cells in zip(result.groups, rows, strict=True):
+        for group, cells in zip(groups, rows, strict=True):
             table.add_row(Text(group.name), *cells)
         tables.append(table)
     return tables
@@ -95,13 +103,14 @@ def _cells_against(group: GroupResult) -> list[str]:
     ]
 
 
-def _over_examples(result: Result) -> Table:
+def _over_examples(result: Result, baseline: str, groups: Sequence[GroupResult]) -> Table:
+    against = f" against {baseline}" if len(result.by_baseline) > 1 else ""
     table = _table(
         result,
-        f"{result.figure}, over {result.unit}s, of these trained models alone",
+        f"{result.figure}, over {result.unit}s, of these trained models alone{against}",
         *("n", "difference", f"{result.confidence:.0%}", "p", "p swaps", "verdict"),
     )
-    for group in result.groups:
+    for group in groups:
         row = group.over_examples
         if row is not None:
             table.add_row(
@@ -120,4 +129,11 @@ def _cost(result: Result) -> Table:
     table = _table(result, "cost of a run, mean", *written.COSTS)
     for group in result.groups:
         table.add_row(Text(group.name), *written.costs(group.cost))
+    return table
+
+
+def _budgets(result: Result, budgets: Sequence[Met]) -> Table:
+    table = _table(result, "budgets", *written.BUDGET)
+    for met in budgets:
+        table.add_row(Text(met.group), *written.budget(met))
     return table

@@ -14,26 +14,26 @@ class Row(NamedTuple):
     group: str
     seeds: Aggregate
     against: Difference | None  # None: it is the baseline
-    p_corrected: float | None  # Holm's, over all groups that had a test
+    p_corrected: float | None  # Holm's, over all that had a test
     verdict: Verdict | None  # None: it is the baseline
 
 
 def rows(
     groups: Mapping[str, Sequence[float]],
-    baseline: str,
+    baseline: str | Mapping[str, str],
     *,
     greater_is_better: bool,
     confidence: float = 0.95,
 ) -> list[Row]:
-    """Every group against the baseline, corrected for their number.
+    """Every group against its baseline, corrected for the number of comparisons.
 
     A group is better or worse if its p-value after Holm's correction is at most 1 - confidence.
     Intervals are of one group or pair each, uncorrected: so one that leaves out 0 may stand beside
     "no difference shown".
 
     Args:
-        groups: figures by seed; the first or any other is the baseline.
-        baseline: its name.
+        groups: figures by seed.
+        baseline: the name of one of them; or of several by group, where a baseline has itself.
         greater_is_better: False of losses, perplexities, error rates.
         confidence: of intervals, and 1 less the level of the tests; in (0, 1).
 
@@ -43,10 +43,12 @@ def rows(
     Raises:
         ValueError: there is no such baseline, or a group has no figure or one that is not finite.
     """
-    if baseline not in groups:
-        raise ValueError(f"the baseline {baseline!r} is none of the groups: {', '.join(groups)}")
-    others = [name for name in groups if name != baseline]
-    found = {name: difference(groups[baseline], groups[name], confidence) for name in others}
+    of = dict.fromkeys(groups, baseline) if isinstance(baseline, str) else baseline
+    for name in of.values():
+        if name not in groups:
+            raise ValueError(f"the baseline {name!r} is none of the groups: {', '.join(groups)}")
+    others = [name for name in groups if name != of[name]]
+    found = {name: difference(groups[of[name]], groups[name], confidence) for name in others}
     corrected = dict(zip(others, holm([found[name].p for name in others]), strict=True))
     few = {name for name in groups if len(groups[name]) < SEEDS_FOR_A_TEST}
     table = []
@@ -54,7 +56,7 @@ def rows(
         against, p = found.get(name), corrected.get(name)
         verdict: Verdict | None = None
         if against is not None:
-            too_few = bool(few & {name, baseline})
+            too_few = bool(few & {name, of[name]})
             level = 1 - confidence
             verdict = _verdict(against.difference, p, too_few, level, greater_is_better)
         table.append(Row(name, aggregate(figures, confidence), against, p, verdict))

@@ -2,6 +2,7 @@
 
 import math
 
+from lmexp.compare.budgets import Met
 from lmexp.compare.result import GroupResult
 from lmexp.compare.runs import Cost
 from lmexp.compare.seeds import Interval
@@ -9,6 +10,7 @@ from lmexp.report import duration
 
 NONE = "–"
 REFUSED = "†"  # beside a figure that must not be compared with the baseline's
+BUDGET = ("budget", "asked", "met, mean", "met / asked")
 COSTS = ("time", "steps", "tokens", "parameters", "FLOPs", "memory")
 
 
@@ -85,3 +87,21 @@ def large(value: float | None) -> str:
         if value >= size:
             return f"{value / size:.1f} {letter}"
     return f"{value:.0f}"
+
+
+def budget(met: Met) -> list[str]:
+    """One of BUDGET each."""
+    low, high = (None if own is None else f"{own:.1%}" for own in (met.low, met.high))
+    return [
+        met.budget,
+        amount(met.asked),
+        NONE if met.mean is None else amount(met.mean),
+        NONE if low is None else low if low == high else f"{low} to {high}",
+    ]
+
+
+def amount(value: float) -> str:
+    """Of a budget."""
+    if value >= 1e12:
+        return f"{value:.2e}"
+    return large(value) if value >= 1000 else f"{value:.4g}"

@@ -8,7 +8,7 @@ from lmexp.run_folder import is_held
 from lmexp.sweep.launching import resume
 from lmexp.sweep.manifest import MANIFEST, Manifest
 from lmexp.sweep.planning import SWEEPS, plan
-from lmexp.sweep.table import print_table
+from lmexp.sweep.table import print_best, print_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +45,7 @@ def main(args: argparse.Namespace) -> int:
             if job.status == "running" and not is_held(folder / job.folder):
                 job.status = "interrupted"
     print_table(manifest)
+    print_best(manifest)
     return 0
 
 

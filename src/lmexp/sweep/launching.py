@@ -125,8 +125,7 @@ def _run(manifest: Manifest) -> int:
     finally:
         signals.restore()
     print_table(manifest)
-    if isinstance(queue, Trials):
-        print_best(manifest, queue.studies)
+    print_best(manifest)
     if signals.received is not None:
         say(f"go on with python -m lmexp sweep resume {manifest.folder}")
         return 128 + signals.received

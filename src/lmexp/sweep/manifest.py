@@ -64,11 +64,12 @@ class Outline:
     """One study of a search, as it was launched.
 
     Args:
-        name: what tells it from others: the overrides that were swept around it.
+        name: what tells it from others: the overrides that were swept around it, in words.
         overrides: of all its trials.
         allow_targets: packages of the user's own.
         objectives: figures with their live ones and directions, as study.Objective.
         space: dimensions, as grid.Dimension.
+        swept: those of the overrides that were swept around it.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Outline:
     allow_targets: list[str]
     objectives: list[list[Any]]
     space: list[list[Any]]
+    swept: list[str] = field(default_factory=list)
 
 
 class Manifest:

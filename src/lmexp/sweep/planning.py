@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 from lmexp import signatures
 from lmexp.check import check
+from lmexp.compare.metric import is_greater_better
 from lmexp.environment import usable_cores
 from lmexp.grid import Dimension, Grid, grid
 from lmexp.recipe import Composition, composition
 from lmexp.run_folder import claim, claim_named
 from lmexp.secret_values import SecretError
 from lmexp.sweep.manifest import NAME_BYTES, Job, Outline, recipe_hash
+from lmexp.sweep.search import COSTS, Direction
 from lmexp.sweep.study import Objective
 from lmexp.targets import allowed_packages, build
 
@@ -90,6 +92,7 @@ def _grid(overrides: Sequence[str], config_dir: str | None, allow_targets: Seque
         return grid(overrides, config_dir)
     _check(composed)
     build(search, allow_targets)
+    objectives_of(composed)
     found = grid(overrides, config_dir, searches=True, space=search["space"])
     if not found.space:
         raise ValueError(
@@ -189,6 +192,7 @@ def studies_of(planned: Plan) -> list[Outline]:
             allow_targets=list(composed.allow_targets),
             objectives=[list(objective) for objective in objectives_of(composed)],
             space=[list(dimension) for dimension in planned.space],
+            swept=swept,
         )
         for swept, composed, typed in planned.combinations
     ]
@@ -200,19 +204,34 @@ def _threads(composed: Composition) -> list[str]:
 
 
 def objectives_of(composed: Composition) -> list[Objective]:
-    """What is made small or large; the task's own figure is the one that can be watched."""
+    """What is made small or large; the task's own figure is the one that can be watched.
+
+    Raises:
+        ValueError: of a figure it is not known whether more of it is better.
+    """
     search = composed.recipe["sweep"]["search"] or {"objectives": None, "directions": None}
     packages = allowed_packages(composed.allow_targets)
     constants = signatures.find(composed.recipe["task"]["_target_"], packages).constants
     monitor = str(constants["monitor"])
-    figure = f"best/{monitor.removeprefix('val/')}"
+    bare = monitor.removeprefix("val/")
+    figure = f"best/{bare}"
     names = search["objectives"] or [figure]
-    usual = {figure: "maximize" if constants["greater_is_better"] else "minimize"}
-    directions = search["directions"] or [usual.get(name, "minimize") for name in names]
+    usual = {f"{part}/{bare}": bool(constants["greater_is_better"]) for part in ("best", "test")}
+    directions = search["directions"] or [_direction(name, usual) for name in names]
     return [
         Objective(name, monitor if name == figure else None, direction)
         for name, direction in zip(names, directions, strict=True)
     ]
+
+
+def _direction(name: str, usual: Mapping[str, bool]) -> Direction:
+    known = usual.get(name, COSTS.get(name, is_greater_better(name.partition("/")[2])))
+    if known is None:
+        raise ValueError(
+            f"sweep.search.objectives: lmexp does not know whether more of {name} is better: give "
+            "each its direction, such as sweep.search.directions=[minimize,maximize]"
+        )
+    return "maximize" if known else "minimize"
 
 
 def grouped(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from lmexp.errors import say
 from lmexp.grid import Dimension
 from lmexp.run_folder import write_recipe
 from lmexp.sweep import causes
+from lmexp.sweep.front import launched_objectives
 from lmexp.sweep.manifest import DONE, Job, Manifest, Outline, recipe_hash, write_job
 from lmexp.sweep.planning import folder_name, grouped
 from lmexp.sweep.search import frozen_recipe
-from lmexp.sweep.study import Objective, Study
+from lmexp.sweep.study import Study
 from lmexp.sweep.watch import STOP
 
 DIGITS = 3  # of a trial's number in its folder's name
@@ -60,11 +62,6 @@ class Trials:
                 if job not in self._interrupted:
                     study.tell(job, manifest.folder_of(job))
 
-    @property
-    def studies(self) -> dict[str, Study]:
-        """By name."""
-        return self._studies
-
     def next(self) -> Job | None:
         """The next trial; None: there is none left."""
         if self._interrupted:
@@ -80,7 +77,7 @@ class Trials:
         outline = self._outlines[name]
         number, tried = self._studies[name].ask()
         place = str(len(self._manifest.jobs)).zfill(DIGITS)
-        swept = [*([] if name == "study" else name.split()), *tried]
+        swept = [*outline.swept, *tried]
         job = Job(folder_name(place, swept), swept, study=name, trial=number)
         job.allow_targets = outline.allow_targets
         folder = self._manifest.folder / job.folder
@@ -109,8 +106,13 @@ class Trials:
 
     def ended(self, job: Job) -> None:
         """Tell its study what came of it."""
-        if job.study is not None and job.status != "stopped":
-            self._studies[job.study].tell(job, self._manifest.folder / job.folder)
+        if job.study is None or job.status == "stopped":
+            return
+        folder, study = self._manifest.folder / job.folder, self._studies[job.study]
+        study.tell(job, folder)
+        if job.status == "finished" and study.values(folder) is None:
+            names = ", ".join(objective.figure for objective in study.objectives)
+            say(f"{folder}: not all of {names} are finite figures of its summary: a failed trial")
 
 
 def _stop(folder: Path, status: str) -> None:
@@ -120,6 +122,11 @@ def _stop(folder: Path, status: str) -> None:
 
 
 def _study(manifest: Manifest, outline: Outline) -> Study:
-    objectives = [Objective(*objective) for objective in outline.objectives]
     space = [Dimension(*own)._replace(choices=tuple(own[-1])) for own in outline.space]
-    return Study(manifest.folder, outline.name, manifest.settings["search"], objectives, space)
+    return Study(
+        manifest.folder,
+        outline.name,
+        manifest.settings["search"],
+        launched_objectives(outline),
+        space,
+    )

@@ -1,5 +1,6 @@
 """Settings of a search (sweep=search), and how its trials become recipes."""
 
+import difflib
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ from annotated_types import Ge
 from lmexp.sweep import code
 from lmexp.targets import as_flags
 
+COSTS = {  # of a summary -> whether more is better
+    **dict.fromkeys(("parameters", "flops_per_token", "tokens", "seconds"), False),
+    "tokens_per_second": True,
+}
 Direction = Literal["minimize", "maximize"]
 
 
@@ -28,8 +33,9 @@ class Search:
             nothing; several objectives cannot be pruned.
         startup_trials: that are drawn at random before the sampler models anything, and run to
             their ends before the median is one.
-        objectives: figures of summary.json; None: the one that chooses the task's checkpoint.
-        directions: of each objective; None: the task's for its own, minimize for others.
+        objectives: figures of summary.json, such as best/loss or one of COSTS; None: the one that
+            chooses the task's checkpoint.
+        directions: of each objective; None: the task's for its own, and what is known of others.
         seed: of the sampler.
         space: key -> interval(low,high), range(start,stop,step) or choice(one,another), as Hydra
             writes them; tag(log,…) and int(…) around an interval. Typed ones replace them.
@@ -51,6 +57,14 @@ class Search:
         objectives, directions = self.objectives, self.directions
         if objectives is not None and not objectives:
             raise ValueError("sweep.search.objectives=[]: name one, or leave it null")
+        for name in objectives or ():
+            if "/" not in name and name not in COSTS:
+                near = difflib.get_close_matches(name, COSTS, n=1, cutoff=0.5)
+                hint = f"did you mean {near[0]}? " if near else ""
+                raise ValueError(
+                    f"sweep.search.objectives: a summary has no {name!r}; {hint}It has best/… and "
+                    f"test/…, and {', '.join(COSTS)}"
+                )
         if directions is not None and len(directions) != len(objectives or [""]):
             raise ValueError(
                 f"sweep.search.directions={directions} are {len(directions)}, of "

@@ -25,6 +25,16 @@ class Objective(NamedTuple):
     direction: Literal["minimize", "maximize"]
 
 
+def objective_values(
+    objectives: Sequence[Objective], summary: Mapping[str, Any]
+) -> list[float] | None:
+    """The objectives of a finished trial; None where one is missing or no number."""
+    found = [summary.get(objective.figure) for objective in objectives]
+    numbers = [float(value) for value in found if isinstance(value, int | float)]
+    is_whole = len(numbers) == len(found) and all(map(math.isfinite, numbers))
+    return numbers if is_whole else None
+
+
 class Study:
     """One study of a sweep.
 
@@ -48,7 +58,7 @@ class Study:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna = optuna
-        self._settings, self._objectives = settings, objectives
+        self._settings, self.objectives = settings, objectives
         self._distributions = {dimension.key: _distribution(dimension) for dimension in space}
         self._space = {dimension.key: dimension for dimension in space}
         self._study = optuna.create_study(
@@ -70,8 +80,8 @@ class Study:
 
     def should_end(self, number: int, folder: Path) -> bool:
         """Report what a running trial has recorded since; whether it is not worth going on."""
-        live = self._objectives[0].live
-        if live is None or len(self._objectives) > 1 or self._settings["pruner"] == "none":
+        live = self.objectives[0].live
+        if live is None or len(self.objectives) > 1 or self._settings["pruner"] == "none":
             return False
         trial = self._trial(number)
         known = self._reported.setdefault(
@@ -101,22 +111,13 @@ class Study:
 
     def values(self, folder: Path) -> list[float] | None:
         """The objectives of a finished trial; None where one is missing or no number."""
-        summary = read_summary(folder)
-        found = [summary.get(objective.figure) for objective in self._objectives]
-        numbers = [float(value) for value in found if isinstance(value, int | float)]
-        is_whole = len(numbers) == len(found) and all(map(math.isfinite, numbers))
-        return numbers if is_whole else None
+        return objective_values(self.objectives, read_summary(folder))
 
     def forget_unknown(self, known: Sequence[int]) -> None:
         """Trials that were asked for and never became a job are failed ones."""
         for trial in self._study.get_trials(deepcopy=False):
             if not trial.state.is_finished() and trial.number not in known:
                 self._study.tell(trial.number, state=self._optuna.trial.TrialState.FAIL)
-
-    def best(self) -> list[Any]:
-        """The best trial; of several objectives, those that no other is better than in all."""
-        done = [t for t in self._study.get_trials(deepcopy=False) if t.values is not None]
-        return list(self._study.best_trials) if done else []
 
     def _frozen(self, number: int) -> Any:
         return self._study.get_trials(deepcopy=False)[number]

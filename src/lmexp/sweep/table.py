@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lmexp.record_files import read_metrics, read_summary
+from lmexp.sweep.causes import CAUSES
+from lmexp.sweep.front import finished_trials, front, launched_objectives
 from lmexp.sweep.manifest import Job, Manifest
-from lmexp.sweep.study import Study
 
 
 def print_table(manifest: Manifest) -> None:
@@ -15,14 +16,15 @@ def print_table(manifest: Manifest) -> None:
     from rich.text import Text
 
     summaries = [read_summary(manifest.folder_of(job)) for job in manifest.jobs]
-    shown = _figures(summaries)
+    asked = [own.figure for outline in manifest.studies for own in launched_objectives(outline)]
+    shown = list(dict.fromkeys(asked)) or _figures(summaries)
     table = Table("run", "status", "seconds")  # what a narrow terminal folds is the run's name
     table.columns[0].overflow = "fold"
     table.columns[1].no_wrap = True
     for name in shown:
         table.add_column(name.replace("/", "/\n"), no_wrap=True)
     for job, summary in zip(manifest.jobs, summaries, strict=True):
-        values = [f"{summary[name]:.4f}" if name in summary else "–" for name in shown]
+        values = [_written(summary.get(name)) for name in shown]
         seconds = "–" if job.seconds is None else f"{job.seconds:.1f}"
         name = " ".join(job.overrides) or job.folder
         table.add_row(Text(name), Text(_status(manifest, job)), seconds, *values)
@@ -31,19 +33,33 @@ def print_table(manifest: Manifest) -> None:
     for job in manifest.jobs:
         if job.cause:
             console.print(Text(f"{job.folder}: {job.cause}: {job.error}"), soft_wrap=True)
+    for cause, means in CAUSES.items():
+        if any(job.cause == cause for job in manifest.jobs):
+            console.print(Text(f"{cause}: {means}"), soft_wrap=True)
     console.print(str(manifest.folder), soft_wrap=True, highlight=False)
 
 
-def print_best(manifest: Manifest, studies: Mapping[str, Study]) -> None:
-    """The best trial of each study; of several objectives, those that are best in some respect."""
+def print_best(manifest: Manifest) -> None:
+    """The best trial of each study; of several objectives, its Pareto front."""
     for outline in manifest.studies:
-        for trial in studies[outline.name].best():
-            figures = (
-                f"{name}={value:.6g}"
-                for (name, *_), value in zip(outline.objectives, trial.values, strict=True)
-            )
-            tried = " ".join(f"{key}={value}" for key, value in trial.params.items())
-            print(f"best of {outline.name}: {', '.join(figures)} with {tried}")
+        trials = finished_trials(manifest, outline)
+        found = front(trials, outline)
+        names = [own.figure for own in launched_objectives(outline)]
+        if len(names) == 1:
+            found, head = found[:1], f"best of {outline.name}: "
+        else:
+            head = "  "
+            print(f"Pareto front of {outline.name}, {len(found)} of {len(trials)} finished trials:")
+        for job, values in found:
+            figures = (f"{name}={value:.6g}" for name, value in zip(names, values, strict=True))
+            tried = " ".join(job.overrides[len(outline.swept) :])
+            print(f"{head}{', '.join(figures)} with {tried}")
+
+
+def _written(value: Any) -> str:
+    if not isinstance(value, int | float):
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def _status(manifest: Manifest, job: Job) -> str:

@@ -163,8 +163,10 @@ function drawPareto(field) {
     widened(lowest, highest, isLog, 0.08),
     widened(least(points.map((own) => own.low)), greatest(points.map((own) => own.high)), false), isLog, false,
   );
-  const front = frontOf(points.filter((point) => !point.mismatches.length)).sort((one, other) => one.cost - other.cost);
-  svg.append(draw("path", { class: "front", d: path(front.map((own) => [x(own.cost), y(own.mean)])) }));
+  const fronts = BASELINES.map((baseline) =>
+    frontOf(points.filter((point) => point.baseline === baseline && !point.mismatches.length)).sort((one, other) => one.cost - other.cost));
+  for (const own of fronts) svg.append(draw("path", { class: "front", d: path(own.map((point) => [x(point.cost), y(point.mean)])) }));
+  const front = fronts.flat();
   for (const point of points) drawPoint(svg, point, x(point.cost), y, front.includes(point), unit);
   if (points.length <= 12) nameThem(svg, points, x, y, width);
   byId("pareto-front").textContent = `On the front, marked with a ring: ${front.map((own) => own.name).join("; ") || "none"}.`;

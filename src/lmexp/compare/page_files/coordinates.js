@@ -32,9 +32,11 @@ function drawCoordinates() {
   const across = (column) => left + (column * (right - left)) / (axes.length - 1);
   const svg = draw("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `Swept keys and ${RESULT.figure}` });
   for (const group of GROUPS) {
+    const beside = ofData(group.baseline).flatMap((other) => other.figures);
+    const ends = [least(beside), greatest(beside)];
     for (const [seed, figure] of group.figures.entries()) {
       const points = axes.slice(0, -1).map((axis, column) => [across(column), axis.at(group.choices[axis.key])]);
-      svg.append(thread(group, seed, figure, [...points, [across(axes.length - 1), atFigure(figure)]], low, high));
+      svg.append(thread(group, seed, figure, [...points, [across(axes.length - 1), atFigure(figure)]], ...ends));
     }
   }
   for (const [column, axis] of axes.entries()) drawAxis(svg, axis, across(column), column, axes.length, top, bottom, (right - left) / (axes.length - 1));

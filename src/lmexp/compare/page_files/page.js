@@ -6,6 +6,8 @@ const RESULT = DATA.result;
 const COLOURS = 10;
 const LONG_NAME = 40; // characters of a group's, beyond which its column is wider
 const GROUPS = RESULT.groups.map((group, place) => ({ ...group, place }));
+const BASELINES = [...new Set(GROUPS.map((group) => group.baseline))]; // one of each data set
+const ofData = (baseline) => GROUPS.filter((group) => group.baseline === baseline);
 const PLACE = new Map(GROUPS.map((group) => [group.name, group.place]));
 const byId = (name) => document.getElementById(name);
 

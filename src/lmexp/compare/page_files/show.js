@@ -5,7 +5,8 @@ const count = (number_, word) => `${number_} ${word}${number_ === 1 ? "" : "s"}`
 
 function showHeader() {
   const better = RESULT.greater_is_better ? "more is better" : "less is better";
-  byId("title").textContent = `${RESULT.figure}: ${count(GROUPS.length, "group")} against ${RESULT.baseline}`;
+  const against = BASELINES.length > 1 ? `${BASELINES.length} baselines, one of each data set` : RESULT.baseline;
+  byId("title").textContent = `${RESULT.figure}: ${count(GROUPS.length, "group")} against ${against}`;
   const parts = [better, count(RESULT.runs.length, "run"), `tests at ${number(1 - RESULT.confidence)}`];
   if (DATA.keys.length) parts.push(`swept: ${DATA.keys.join(", ")}`);
   byId("about").textContent = parts.join(" · ");
