@@ -11,6 +11,7 @@ from lmexp.sweep.manifest import Job, Manifest
 
 def print_table(manifest: Manifest) -> None:
     """Status and cause of every job, with the figures that chose their checkpoints."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -18,11 +19,13 @@ def print_table(manifest: Manifest) -> None:
     summaries = [read_summary(manifest.folder_of(job)) for job in manifest.jobs]
     asked = [own.figure for outline in manifest.studies for own in launched_objectives(outline)]
     shown = list(dict.fromkeys(asked)) or _figures(summaries)
-    table = Table("run", "status", "seconds")  # what a narrow terminal folds is the run's name
+    # What a narrow terminal folds is the run's name: so nothing else takes more than it must.
+    table = Table("run", "status", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1))
+    table.collapse_padding, table.pad_edge = True, False
     table.columns[0].overflow = "fold"
     table.columns[1].no_wrap = True
-    for name in shown:
-        table.add_column(name.replace("/", "/\n"), no_wrap=True)
+    for name in ("seconds", *shown):
+        table.add_column(name.replace("/", "/\n"), no_wrap=True, justify="right")
     for job, summary in zip(manifest.jobs, summaries, strict=True):
         values = [_written(summary.get(name)) for name in shown]
         seconds = "–" if job.seconds is None else f"{job.seconds:.1f}"
