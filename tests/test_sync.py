@@ -164,7 +164,7 @@ def test_without_an_account_it_is_one_line(no_account, tmp_path, capsys):
 
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert "no account of Weights & Biases found: WANDB_API_KEY, or api.wandb.ai in" in err
+    assert "no account of Weights & Biases found: WANDB_API_KEY, or api.wandb.ai or " in err
 
 
 def test_without_a_way_to_the_server_it_is_one_line(no_account, tmp_path, capsys, monkeypatch):
