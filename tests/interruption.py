@@ -12,7 +12,13 @@ import torch
 from lmexp import checkpoint as checkpoints
 from lmexp.example_scores import read_scores
 
-TIMES = ("seconds", "train/tokens_per_second", "train/step_seconds", "train/data_wait_share")
+TIMES = (
+    "seconds",
+    "training_seconds",
+    "train/tokens_per_second",
+    "train/step_seconds",
+    "train/data_wait_share",
+)
 TIMES += ("train/flops_utilisation", "train/peak_memory_bytes")
 
 

@@ -120,6 +120,7 @@ def test_minutes_stop_a_run(text, tmp_path):
     summary = json.loads((run / "summary.json").read_text())
     assert "budget.minutes is over after step" in summary["stopped_because"]
     assert summary["budget/minutes"] == 0.02
+    assert 1.2 <= summary["training_seconds"] < summary["seconds"]  # the test is no training
 
 
 def test_a_budget_that_is_not_set_is_not_spoken_of():

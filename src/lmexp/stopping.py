@@ -113,6 +113,7 @@ class Stopper(Callback):
         self.waited = 0
         self.reason = ""
         self.seconds_before = 0.0
+        self.trained_seconds: float | None = None  # until the end was seen
         self._had_ended = False  # when the checkpoint was written
         self._started = time.monotonic()
 
@@ -122,11 +123,12 @@ class Stopper(Callback):
         return self.seconds_before + time.monotonic() - self._started
 
     def state_dict(self) -> dict[str, Any]:
-        """Best loss, validations waited, seconds, and why the run ends if it does."""
+        """Best loss, validations waited, seconds, and when and why the run ends if it does."""
         return {
             "best": self.best,
             "waited": self.waited,
             "seconds": self.seconds,
+            "trained_seconds": self.trained_seconds,
             "reason": self.reason,
         }
 
@@ -134,8 +136,14 @@ class Stopper(Callback):
         """Go on from a checkpoint."""
         self.best, self.waited = state_dict["best"], state_dict["waited"]
         self.seconds_before = state_dict["seconds"]
+        self.trained_seconds = state_dict.get("trained_seconds")  # not in older checkpoints
         self._had_ended = bool(state_dict["reason"])
         self._started = time.monotonic()
+
+    def ending(self) -> dict[str, Any]:
+        """For the summary of a run that has been trained to its end."""
+        seconds = self.seconds if self.trained_seconds is None else self.trained_seconds
+        return {"stopped_because": self.reason, "training_seconds": round(seconds, 3)}
 
     def on_train_start(self, trainer: lightning.Trainer, task: Any) -> None:
         """A run that was killed after its end has nothing left but the test."""
@@ -181,4 +189,6 @@ class Stopper(Callback):
 
     def _stop(self, trainer: lightning.Trainer, reason: str) -> None:
         self.reason = self.reason or reason
+        if self.trained_seconds is None:
+            self.trained_seconds = self.seconds
         trainer.should_stop = True

@@ -154,7 +154,7 @@ def _train(parts: Parts, record: Record | NoRecord, signals: Signals) -> int:
                 say(f"the batch is kept: python -m lmexp replay {folder} looks into it")
         record.close("failed")
         return 1
-    record.summary({**summary, "stopped_because": stopper.reason})
+    record.summary({**summary, **stopper.ending()})
     ended = record.close("finished")
     if parts.ranks.is_first:
         print_end(ended, parts.folder)

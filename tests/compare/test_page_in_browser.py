@@ -47,7 +47,8 @@ def written(tmp_path_factory):
                 {"test/loss": figure},
                 own_recipe=made,
                 curve=curve,
-                summary={"seconds": seconds, "parameters": width**2, "budget/minutes": 0.5},
+                summary=dict.fromkeys(("seconds", "training_seconds"), seconds)
+                | {"parameters": width**2, "budget/minutes": 0.5},
                 signature=signature,
             )
     make_run(folder / "runs" / HOSTILE.replace("/", ""), {}, summary={"status": "failed"})

@@ -8,7 +8,7 @@ BUDGETS = {  # name -> the cost that it limits, how many of those are one of it
     "parameters": ("parameters", 1.0),
     "tokens": ("tokens", 1.0),
     "flops": ("flops", 1.0),
-    "minutes": ("seconds", 60.0),
+    "minutes": ("training_seconds", 60.0),
 }
 
 

@@ -26,6 +26,7 @@ class Cost:
     parameters: float | None
     flops: float | None  # FLOPs per token, forward and backward, times tokens
     peak_memory_bytes: float | None
+    training_seconds: float | None = None  # of seconds, those until training ended
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class Run:
             parameters=self._number("parameters"),
             flops=None if tokens is None or flops is None else tokens * flops,
             peak_memory_bytes=self._number("train/peak_memory_bytes"),
+            training_seconds=self._number("training_seconds"),
         )
 
     def live(self, name: str) -> Iterator[tuple[int, float]]:
