@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from lmexp.__main__ import main
-from lmexp.budget import Budget, asked_of, keep
+from lmexp.budget import Budget, asked_of, in_words, keep
 from lmexp.build import build_data, build_task
 from lmexp.networks.flops import flops_per_token
 from lmexp.recipe import compose
@@ -19,7 +19,7 @@ from lmexp.targets import build
 MODELS = ("rnn", "lstm", "gru", "transformer")
 SMALL = [
     *("data=text", "data.max_length=16", "data.batch_size=4", "tokenizer=byte"),
-    *("task.sample_tokens=0", "trainer=debug", "trainer.max_steps=6", "logger=none"),
+    *("task.sample_tokens=0", "trainer=debug", "logger=none"),
 ]
 
 
@@ -80,6 +80,41 @@ def test_tokens_and_operations_decide_the_steps(text):
 def test_both_ways_to_say_how_many_steps_are_refused():
     with pytest.raises(ValueError, match=r"budget\.flops=100 and budget\.tokens=5 both say"):
         Budget(flops=100, tokens=5)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("budget.parameters=10", r"what comes nearest is model\.d_model=8 with"),
+        ("budget.parameters=1e15", r"more than any memory holds: write at most 1e\+12"),
+        ("budget.tokens=31", r"budget\.tokens=31 is less than half of a step, which has 64 tokens"),
+        ("budget.flops=1", r"budget\.flops=1 is less than half of a step"),
+    ],
+)
+def test_a_budget_that_cannot_be_met_is_refused(typed, message, text):
+    recipe, data = prepared(text, "model=gru", typed)
+
+    with pytest.raises(ValueError, match=message):
+        keep(recipe, data, 6, ())
+
+
+def test_a_number_of_steps_beside_a_budget_that_decides_it_is_refused(capsys):
+    typed = [*SMALL, "data.files=text.txt", "trainer.max_steps=6", "budget.tokens=640"]
+
+    assert main(["train", *typed]) == 2
+
+    assert "trainer.max_steps=6 and budget.tokens=640 both say how many" in capsys.readouterr().err
+
+
+def test_a_budget_is_told_beside_what_the_network_has():
+    recipe = {"budget": {"parameters": 200.0, "minutes": 3}}
+
+    told = in_words(recipe, {"parameters": 190})
+
+    assert told == (
+        "parameters 200, of which the network has 95.0% in steps of model.d_model; minutes 3"
+    )
+    assert in_words({"budget": {"minutes": None}}, {"parameters": 190}) is None
 
 
 def test_what_has_no_width_is_refused(text):

@@ -15,7 +15,10 @@ from typing import Annotated, Any, NamedTuple
 from annotated_types import Gt
 
 Recipe = Mapping[str, Any]
+LENGTHS = ("tokens", "flops")  # the budgets that decide the number of steps
 MULTIPLE = 8  # of widths: what matrix units like
+MOST_OFF = 2.0  # times too many parameters, or too few: above that a budget means nothing
+MOST_PARAMETERS = 1e12  # more is a slip of the keyboard, and would take minutes to be sized
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,13 @@ def keep(recipe: Recipe, data: Any, total_steps: int, allow_targets: tuple[str, 
     if budget.flops is not None:
         tokens = budget.flops / _flops_per_token(recipe, data, allow_targets)
     assert tokens is not None
-    return Budgeted(recipe, max(1, round(tokens / data.tokens_per_step)))
+    steps = round(tokens / data.tokens_per_step)
+    if steps < 1:
+        raise ValueError(
+            f"{_written(asked)} is less than half of a step, which has {data.tokens_per_step:,} "
+            f"{counted}: write more, or a smaller data.batch_size"
+        )
+    return Budgeted(recipe, steps)
 
 
 def asked_of(recipe: Recipe) -> dict[str, float]:
@@ -97,6 +106,29 @@ def asked_of(recipe: Recipe) -> dict[str, float]:
     }
 
 
+def in_words(recipe: Recipe, cost: Mapping[str, float]) -> str | None:
+    """What was asked beside what the network has; None without a budget.
+
+    Args:
+        recipe: sized.
+        cost: `parameters` among it.
+    """
+    told = {name.removeprefix("budget/"): value for name, value in asked_of(recipe).items()}
+    if not told:
+        return None
+    lines = [f"{name} {value:,.12g}" for name, value in told.items()]
+    if "parameters" in told:
+        share = cost["parameters"] / told["parameters"]
+        lines[0] += f", of which the network has {share:.1%} in steps of model.d_model"
+    return "; ".join(lines)
+
+
+def _written(asked: Mapping[str, Any]) -> str:
+    """The one of the two budgets that decides the steps."""
+    name = next(name for name in LENGTHS if asked.get(name) is not None)
+    return f"budget.{name}={asked[name]:g}"
+
+
 def _sized(recipe: Recipe, wanted: float, count: Callable[[Recipe], int]) -> Recipe:
     """The recipe whose width makes the number of parameters come nearest."""
     model = recipe["model"]
@@ -104,6 +136,11 @@ def _sized(recipe: Recipe, wanted: float, count: Callable[[Recipe], int]) -> Rec
         raise ValueError(
             f"budget.parameters={wanted:g}: {model['_target_']} has no d_model to change: leave "
             "the budget out, or choose a model= that is sized by its recipe"
+        )
+    if wanted > MOST_PARAMETERS:
+        raise ValueError(
+            f"budget.parameters={wanted:g} is more than any memory holds: write at most "
+            f"{MOST_PARAMETERS:g}"
         )
     step = math.lcm(MULTIPLE, 2 * model.get("num_heads", 1))  # rotary positions take pairs
     low, high = 1, 2
@@ -116,7 +153,16 @@ def _sized(recipe: Recipe, wanted: float, count: Callable[[Recipe], int]) -> Rec
         else:
             high = middle
     near = [recipe, _widened(recipe, low * step), _widened(recipe, high * step)]
-    return min(near, key=lambda own: abs(count(own) - wanted))
+    best = min(near, key=lambda own: abs(count(own) - wanted))
+    found = count(best)
+    if not wanted / MOST_OFF <= found <= wanted * MOST_OFF:
+        raise ValueError(
+            f"budget.parameters={wanted:g}: what comes nearest is model.d_model="
+            f"{best['model']['d_model']} with {found:,} parameters, for widths go in steps of "
+            f"{step}, and the vocabulary needs its own: write a budget near that, a tokenizer with "
+            "fewer ids, or another model.num_layers"
+        )
+    return best
 
 
 def _widened(recipe: Recipe, d_model: int) -> Recipe:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 from annotated_types import Ge, Lt
 
 from lmexp import signatures
+from lmexp.budget import LENGTHS
 from lmexp.models import article, builds, models_that_build
 from lmexp.origins import COMMAND_LINE, Origins
 from lmexp.rules import check_rules
@@ -69,6 +70,7 @@ def check(
     found = {name: checker.section(recipe[name], name) for name in SECTIONS if "." not in name}
     checker.combination(found["model"], found["task"])
     check_rules(recipe, found["model"], found["task"], checker.refuse)
+    checker.lengths(recipe)
 
 
 class _Checker:
@@ -76,6 +78,20 @@ class _Checker:
         self.origins = origins
         self.allow_targets = tuple(allow_targets)
         self.packages = allowed_packages(allow_targets)
+
+    def lengths(self, recipe: Mapping[str, Any]) -> None:
+        """Refuse a number of steps that was typed beside a budget that decides it."""
+        for typed in ("max_steps", "max_epochs"):
+            for name in LENGTHS:
+                steps = recipe["trainer"].get(typed)
+                asked = (recipe.get("budget") or {}).get(name)
+                is_typed = f"trainer.{typed}" in self.origins.overrides
+                if is_typed and None not in (steps, asked):
+                    self.refuse(
+                        f"trainer.{typed}",
+                        f"trainer.{typed}={steps} and budget.{name}={asked:g} both say how many "
+                        "steps there are: write one of them",
+                    )
 
     def refuse(self, key: str, message: str) -> NoReturn:
         """Raise: where the key came from, then the message."""

@@ -5,6 +5,7 @@ The syntax is Hydra's: `seed=1,2` and `glob(*)` make a grid, `interval(1e-4,1e-2
 """
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -70,10 +71,14 @@ def grid(
                     f"sweep.search.space: {key}: {text} is one value: write interval(low,high), "
                     "range(start,stop,step) or choice(one,another)"
                 )
+            _check_ends(override)
             found[key] = _dimension(key, override)
         values = []
-        for override in parser.parse_overrides(list(overrides)):
+        parsed = parser.parse_overrides(list(overrides))
+        _refuse_repeated(parsed)
+        for override in parsed:
             key = override.get_key_element()
+            _check_ends(override)
             if searches and _is_dimension(override):
                 found[key] = _dimension(key, override)
             elif not override.is_sweep_override():
@@ -91,6 +96,19 @@ def grid(
         return Grid(combinations, list(found.values()))
 
 
+def _refuse_repeated(parsed: Sequence[Any]) -> None:
+    """Of a key that is given twice, one list would win without a word."""
+    lines: dict[str, list[Any]] = {}
+    for override in parsed:
+        lines.setdefault(override.get_key_element().lstrip("+"), []).append(override)
+    for key, own in lines.items():
+        if len(own) > 1 and any(override.is_sweep_override() for override in own):
+            typed = " and ".join(str(override.input_line) for override in own)
+            raise ValueError(
+                f"{typed}: {key} is given {len(own)} times: write it once, with all its values"
+            )
+
+
 def expand(overrides: Sequence[str], config_dir: str | None = None) -> list[list[str]]:
     """Every combination of a sweep that searches nothing."""
     return grid(overrides, config_dir).combinations
@@ -102,6 +120,29 @@ def _is_dimension(override: Any) -> bool:
         return False
     is_list = getattr(override.value(), "simple_form", True)
     return override.is_interval_sweep() or override.is_range_sweep() or not is_list
+
+
+def _check_ends(override: Any) -> None:
+    """Refuse ranges and intervals that hold no value, one alone, or none that has a logarithm."""
+    sweep, typed = override.value(), override.input_line
+    if override.is_range_sweep():
+        if not sweep.step or not len(list(sweep.range())):
+            raise ValueError(
+                f"{typed} holds no value: write range(start,stop) with a stop above the start, or "
+                "range(start,stop,step) with a step towards it"
+            )
+        ends = list(sweep.range())
+    elif override.is_interval_sweep():
+        ends = [sweep.start, sweep.end]
+        if not all(map(math.isfinite, ends)) or sweep.start >= sweep.end:
+            raise ValueError(
+                f"{typed} is no interval: write interval(low,high), two finite numbers, low below "
+                "high"
+            )
+    else:
+        return
+    if "log" in sweep.tags and min(ends) <= 0:
+        raise ValueError(f"{typed}: only what is above 0 has a logarithm: leave tag(log,…) out")
 
 
 def _dimension(key: str, override: Any) -> Dimension:

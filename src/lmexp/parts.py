@@ -10,7 +10,7 @@ import torch
 
 from lmexp import checkpoint as checkpoints
 from lmexp import tokenizers
-from lmexp.budget import keep
+from lmexp.budget import in_words, keep
 from lmexp.build import build_data, build_task
 from lmexp.environment import usable_cores
 from lmexp.errors import say
@@ -249,6 +249,7 @@ def start_facts(
         else None,
         "steps": f"{parts.total_steps:,} of {parts.data.tokens_per_step:,} {counted}: "
         f"{epochs:.2f} epochs",
+        "budget": in_words(parts.recipe, cost),
         "time": expected_time(seconds, limit),
         "hardware": f"{parts.hardware.reason}; {torch.get_num_threads()} threads",
     }

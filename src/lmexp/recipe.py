@@ -163,6 +163,10 @@ def plain_errors(folders: Sequence[Path]) -> Iterator[None]:
         reason = str(error).splitlines()[0].removeprefix("LexerNoViableAltException: ")
         typed, equals, value = str(error.override).partition("=")
         why = "" if reason == error.override else f" ({reason})"
+        if value.endswith(","):
+            raise ValueError(
+                f"{COMMAND_LINE}: {error.override}: nothing follows the last comma: leave it out"
+            ) from None
         quoted = f": if it is one text, quote it: {typed}=\"'{value}'\"" if equals and value else ""
         raise ValueError(f"{COMMAND_LINE}: {error.override}: cannot be read{why}{quoted}") from None
     except (HydraException, OmegaConfBaseException) as error:
