@@ -104,6 +104,10 @@ def test_csv_has_a_row_a_group_with_the_numbers_unrounded(cells, capsys, here):
     assert tuple(found[0]) == COLUMNS
     assert [row["group"] for row in found] == list(LOSSES)
     assert float(found[1]["mean"]) == expected[1].aggregate.mean
+    assert float(found[1]["difference"]) == expected[1].row.against.difference
+    assert found[2]["verdict"] == expected[2].row.verdict == "too few seeds"
+    assert found[2]["example_verdict"] == expected[2].over_examples.verdict == "no difference shown"
+    assert float(found[1]["p_bootstrap"]) == expected[1].over_examples.p_bootstrap
     assert float(found[1]["p_corrected"]) == expected[1].row.p_corrected
     assert float(found[1]["example_high"]) == expected[1].over_examples.interval.high
     assert float(found[1]["seconds"]) == 60.0
