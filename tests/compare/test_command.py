@@ -114,6 +114,16 @@ def test_csv_has_a_row_a_group_with_the_numbers_unrounded(cells, capsys, here):
     assert (found[0]["difference"], found[2]["deviation"]) == ("", "")
 
 
+def test_the_page_is_made_once_for_all_that_show_it(cells, capsys, here, monkeypatch):
+    made, sent = iter(["once"]), []
+    monkeypatch.setattr("lmexp.compare.command.as_html", lambda *_: next(made))
+    monkeypatch.setattr("lmexp.compare.command.send", lambda _, page, *more: sent.append(page))
+
+    run(capsys, "cells", "--html", "page.html", "--wandb", "team/cells")
+
+    assert [(here / "page.html").read_text(), *sent] == ["once", "once"]
+
+
 def test_latex_is_a_booktabs_table_with_special_characters_escaped(cells, here):
     own = recipe(data__max_length=99)
     make_run(here / "odd_%", {"test/loss": 2.0}, own_recipe=own)
