@@ -72,10 +72,8 @@ def test_json_holds_everything_with_signatures(cells, capsys, here):
     run(capsys, "cells", "--json", "t.json")
 
     found = json.loads((here / "t.json").read_text())
-    assert (found["figure"], found["baseline"], found["unit"]) == (
-        *("test/loss", "model=lstm"),
-        "document",
-    )
+    assert (found["figure"], found["baseline"]) == ("test/loss", "model=lstm")
+    assert [group["unit"] for group in found["groups"]] == [None, "document", "document"]
     assert found["runs"][0]["signature"] == SIGNATURE
     assert found["groups"][1]["row"]["verdict"] == "worse"
     assert found["groups"][1]["over_examples"]["p_sacrebleu"] is None  # three models each
