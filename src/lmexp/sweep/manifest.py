@@ -114,7 +114,7 @@ class Manifest:
 
         Raises:
             FileNotFoundError: the folder is of no sweep.
-            ValueError: the file was damaged, or an older lmexp wrote it.
+            ValueError: the file, or that of a job, was damaged, or another lmexp wrote it.
         """
         file = folder / MANIFEST
         if not file.is_file():
@@ -130,10 +130,8 @@ class Manifest:
                 content["started"],
                 [Outline(**part) for part in content["studies"]],
             )
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{file} cannot be read ({error}): it is damaged, or of another lmexp"
-            ) from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _unreadable(file, error) from None
         manifest.jobs = [
             job if job.taken_from else read_job(folder / job.folder, job) for job in jobs
         ]
@@ -161,11 +159,22 @@ def write_job(job: Job, folder: Path) -> None:
 
 
 def read_job(folder: Path, otherwise: Job) -> Job:
-    """What a job's folder says of it; without a word, what is known otherwise."""
+    """What a job's folder says of it; without a word, what is known otherwise.
+
+    Raises:
+        ValueError: the file was damaged, or another lmexp wrote it.
+    """
     file = folder / JOB
     if not file.is_file():
         return otherwise
-    return _job(json.loads(file.read_text(encoding="utf-8")))
+    try:
+        return _job(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(file: Path, error: Exception) -> ValueError:
+    return ValueError(f"{file} cannot be read ({error}): it is damaged, or of another lmexp")
 
 
 def _job(content: Mapping[str, Any]) -> Job:

@@ -243,7 +243,7 @@ def grouped(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
     logger = recipe["logger"]
     if not {"group", "tags"} <= logger.keys():
         return recipe
-    is_in_sweeps = folder.absolute().parents[1].name == SWEEPS.name
+    is_in_sweeps = folder.absolute().parent.parent.name == SWEEPS.name
     group = logger["group"] or (folder.parent if is_in_sweeps else folder).name
     kind = "search" if recipe["sweep"].get("search") else "sweep"
     added = [tag for tag in (kind, folder.name[:TAG]) if tag not in logger["tags"]]
