@@ -70,6 +70,8 @@ class Outline:
         objectives: figures with their live ones and directions, as study.Objective.
         space: dimensions, as grid.Dimension.
         swept: those of the overrides that were swept around it.
+        devices: that each trial takes, as the recipe has them; None: the search decides that.
+        accelerator: they are of, as the recipe has it.
     """
 
     name: str
@@ -78,6 +80,8 @@ class Outline:
     objectives: list[list[Any]]
     space: list[list[Any]]
     swept: list[str] = field(default_factory=list)
+    devices: int | str | None = None
+    accelerator: str = "auto"
 
 
 class Manifest:
