@@ -10,9 +10,9 @@ import pytest
 import yaml
 from test_mirrors import stored_records
 
+from lmexp.nested import flat
 from lmexp.record_files import read_metrics, read_summary
 from lmexp.wandb_facts import HASHES, MARK, hashes_of, signature_of
-from lmexp.wandb_sessions import flat
 
 SMALL = [
     *("data=text", "data.files=text.txt", "tokenizer=byte", "data.max_length=16"),

@@ -13,13 +13,13 @@ from typing import Any, Literal, TextIO
 from uuid import uuid4
 
 from lmexp.errors import one_line
+from lmexp.nested import flat
 from lmexp.wandb_facts import facts_at_start, facts_of_test
 from lmexp.wandb_sessions import (
     STATE,
     Mode,
     account_mode,
     chosen_mode,
-    flat,
     forget_killed_session,
     id_of_agent,
     say_of_wandb,

@@ -135,14 +135,3 @@ def id_of_agent() -> str | None:
 def say_of_wandb(what: str) -> None:
     """A remark about the mirror, for people, without secrets: W&B's errors quote the server's."""
     print(f"W&B: {hidden(what)}", file=sys.stderr, flush=True)
-
-
-def flat(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, keys joined by dots: what W&B can filter and group by."""
-    found: dict[str, Any] = {}
-    for key, value in recipe.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found

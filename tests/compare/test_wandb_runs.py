@@ -18,9 +18,10 @@ from lmexp.compare.comparing import compared
 from lmexp.compare.files import as_csv
 from lmexp.compare.runs import find_runs
 from lmexp.compare.signature import NO_EXAMPLES
+from lmexp.nested import flat
 from lmexp.record_files import read_summary
 from lmexp.run_folder import read_recipe
-from lmexp.wandb_sessions import flat, how_to_log_in
+from lmexp.wandb_sessions import how_to_log_in
 
 LOSSES = {"model=lstm": [4.1, 4.12], "model=gru": [4.6, 4.62]}
 CURVE = [(10, 5.0), (20, 4.5), (30, 4.0)]
