@@ -51,6 +51,13 @@ def test_the_environment_does_without_git(tmp_path, monkeypatch):
     assert environment()["git"] == []
 
 
+def test_a_command_that_a_recipe_allows_is_recorded_as_it_was_typed(monkeypatch):
+    typed = ["tokenizer.unk_token=<unk>", "data.key=text", "+token=s3cret", "--api-key=s3cret"]
+    monkeypatch.setattr(sys, "argv", typed)
+
+    assert environment()["command"] == [*typed[:2], "+token=***", "--api-key=***"]
+
+
 def test_no_secret_of_command_line_or_environment_is_written(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "hub.token=s3cret", "data.batch_tokens=12"])
     monkeypatch.setenv("WANDB_API_KEY", "s3cret")

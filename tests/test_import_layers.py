@@ -71,6 +71,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "seeds": set(),
     "networks": {"networks"},
     "losses": set(),
+    "nested": set(),
     "metrics": set(),
     "collate": {"packing", "batch_plan", "masking", "pair_plan", "segment_plan", "tokenizers"},
     "text_scores": set(),

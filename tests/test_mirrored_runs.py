@@ -10,9 +10,9 @@ import pytest
 import yaml
 from test_mirrors import stored_records
 
+from lmexp.nested import flat
 from lmexp.record_files import read_metrics, read_summary
-from lmexp.wandb_facts import MARK
-from lmexp.wandb_sessions import flat
+from lmexp.wandb_facts import HASHES, MARK, hashes_of, signature_of
 
 SMALL = [
     *("data=text", "data.files=text.txt", "tokenizer=byte", "data.max_length=16"),
@@ -80,6 +80,13 @@ def assert_equal(folder):
     for run in (record["run"] for record in records if record["type"] == "run"):
         config |= run["config"]["update"]  # a resume may have changed the number of steps
     assert {k: v for k, v in config.items() if not k.startswith(BESIDE_THE_RECIPE)} == flat(recipe)
+    for update in (record["config"]["update"] for record in records if record["type"] == "config"):
+        config |= update
+    environment = json.loads((folder / "environment.json").read_text())
+    test = json.loads((folder / "scores" / "test.json").read_text())
+    assert hashes_of(config) == {name: environment["data"][name] for name in HASHES}
+    told = {**signature_of(config), "checkpoint": test["signature"]["checkpoint"]}
+    assert told == test["signature"]
     return records
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from lmexp.mirrors import CSV, Nothing, TensorBoard, WandB
 from lmexp.record import Record
-from lmexp.wandb_sessions import account_mode, has_account
 
 
 class Listener:
@@ -185,6 +184,7 @@ def no_account(tmp_path, monkeypatch):
             monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "wandb"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "wandb-config"))
 
 
 def stored_records(folder):
@@ -254,14 +254,30 @@ def test_wandb_that_cannot_connect_goes_offline_and_says_so(
     assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 1
 
 
-@pytest.mark.parametrize("host", ["api.wandb.ai", "api.forge.coreweave.com", "my.server:8080"])
-def test_an_account_is_found_under_the_names_of_its_server(tmp_path, no_account, monkeypatch, host):
-    (tmp_path / "no-netrc").write_text(f"machine {host}\n  login user\n  password {'0' * 40}\n")
-    if host == "my.server:8080":
-        assert not has_account()
-        monkeypatch.setenv("WANDB_BASE_URL", "https://my.server:8080")
+class Unreachable(WandB):
+    def _init(self, folder, recipe, mode):
+        import wandb
 
-    assert account_mode() == "online"
+        if mode == "online":
+            raise wandb.errors.CommError("")
+        return super()._init(folder, recipe, mode)
+
+
+def test_an_error_of_wandb_without_a_message_is_named(tmp_path, capsys, no_account):
+    mirror = Unreachable("tests", None, None, [], "train", "online", 5.0)
+
+    write_and_close(tmp_path, [mirror], [1, 2])
+
+    assert "W&B: cannot go online (CommError)" in capsys.readouterr().err
+    assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 1
+
+
+def test_wandb_gets_the_steps_of_a_disabled_session_later(tmp_path, no_account):
+    write_and_close(tmp_path, [wandb_mirror("disabled")], [1, 2])
+    write_and_close(tmp_path, [wandb_mirror("offline")], [3])
+
+    rows = [r["history"]["item"] for r in stored_records(tmp_path) if r["type"] == "history"]
+    assert [row["_step"] for row in rows] == [1, 2, 3]
 
 
 def test_wandb_follows_its_mode(tmp_path, no_account):

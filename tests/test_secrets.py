@@ -167,12 +167,35 @@ def test_a_secret_on_the_command_line_is_refused_without_being_shown(typed, said
         {"tokenizer": {"unk_token": "<unk>", "pad_token": "<pad>"}},
         {"data": {"path": "https://example.org/a@1.0/b", "key": "text", "mail": "me@example.org"}},
         {"data": {"token": None, "root": "file:///home/me@work/a"}, "model": "key"},
+        {"tokenizer": {"pad_token": 0}, "data": {"secret": False, "size": 12345678}},
     ],
 )
 def test_what_only_looks_like_a_secret_passes(recipe, monkeypatch):
     monkeypatch.setenv("PUBLIC_KEY", "key")  # too short to be told from other text
 
     refuse_secrets(recipe, str)
+
+
+@pytest.mark.parametrize("name", ["PGPASSWORD", "OPENAI_APIKEY", "MYTOKEN", "service_secret"])
+def test_a_variable_is_a_secret_by_how_its_name_ends(monkeypatch, name):
+    monkeypatch.setenv(name, "canary6-of-a-variable")
+
+    assert hidden("see canary6-of-a-variable") == "see ***"
+    with pytest.raises(SecretError, match=f"name holds the value of \\${name}"):
+        refuse_secrets({"name": "a-canary6-of-a-variable"}, str)
+
+
+@pytest.mark.parametrize("value", [12345678, 1234.5678])
+def test_a_number_is_a_secret_as_its_digits_are(monkeypatch, value):
+    monkeypatch.setenv("SERVICE_TOKEN", str(value))
+
+    with pytest.raises(SecretError, match=r"data\.size holds the value of"):
+        refuse_secrets({"data": {"size": value}}, str)
+    with pytest.raises(SecretError, match=r"data\.password holds the value of"):
+        refuse_secrets({"data": {"password": value}}, str)
+    monkeypatch.delenv("SERVICE_TOKEN")
+    with pytest.raises(SecretError, match=r"data\.password is named like a secret"):
+        refuse_secrets({"data": {"password": value}}, str)
 
 
 def test_texts_are_rid_of_secrets(monkeypatch):

@@ -9,7 +9,7 @@ from test_sweep import folder, start  # noqa: F401
 
 from lmexp.forwarding import Forwarder
 from lmexp.sweep import watch
-from lmexp.sweep.manifest import Job, Manifest, write_job
+from lmexp.sweep.manifest import Job, Manifest, read_job, write_job
 from lmexp.sweep.remote import Remote
 from lmexp.sweep.submitit_launcher import Submitit
 from lmexp.sweep.watch import STOP, Task, run_task
@@ -77,6 +77,18 @@ def test_a_job_that_died_with_its_machine_is_a_killed_one(remote, tmp_path):
     (job,) = launcher.ended()
 
     assert (job.status, job.cause, job.error) == ("failed", "killed", "Slurm: NODE_FAIL of 1")
+
+
+def test_what_a_cluster_says_is_kept_without_secrets(remote, tmp_path, monkeypatch):
+    launcher, cluster, _ = remote
+    monkeypatch.setenv("STORE_TOKEN", "correct-horse")
+    cluster.why = lambda _: "Ray: https://me:pass@store refused correct-horse"
+    cluster.done.add(1)
+
+    launcher.ended()
+
+    said = read_job(tmp_path / "1", Job("1", [])).error
+    assert said == "Ray: https://***@store refused ***"
 
 
 def test_a_signal_stops_jobs_under_way_and_takes_back_those_in_the_queue(remote, tmp_path):

@@ -193,6 +193,16 @@ def test_a_damaged_manifest_is_refused_in_words(content, tmp_path):
         Manifest.read(tmp_path)
 
 
+@pytest.mark.parametrize("content", ["{}", "[", "[]", "3", '{"folder": "0", "colour": 1}', "\0"])
+def test_a_damaged_file_of_a_job_is_refused_in_words(content, tmp_path):
+    Manifest(tmp_path, [Job("0", [])], {}, "").write()
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "job.json").write_text(content)
+
+    with pytest.raises(ValueError, match=r"0/job\.json cannot be read .* damaged"):
+        Manifest.read(tmp_path)
+
+
 def test_recipes_are_equal_whatever_they_are_called_and_however_they_are_swept():
     recipe = {"name": "a", "seed": 1, "sweep": {"parallel": 2}, "model": {"d_model": 8}}
     recipe["logger"] = {"group": None, "tags": []}
@@ -210,6 +220,7 @@ def test_recipes_are_equal_whatever_they_are_called_and_however_they_are_swept()
         ("logs/sweeps/a/today", None, {"sampler": "tpe"}, "a", ["x", "search", "today"]),
         ("logs/sweeps/a/today", "mine", None, "mine", ["x", "sweep", "today"]),
         ("elsewhere/chosen", None, None, "chosen", ["x", "sweep", "chosen"]),
+        ("/out", None, None, "out", ["x", "sweep", "out"]),
     ],
 )
 def test_jobs_are_grouped_by_their_sweep_and_tagged(folder, chosen, search, group, tags):

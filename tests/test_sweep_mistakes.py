@@ -5,6 +5,7 @@ import shlex
 import pytest
 
 from lmexp.__main__ import main
+from lmexp.sweep import launching, planning
 
 MISTAKES = {
     "a model": ("model=lstm,gruu", "there is no conf/model/gruu.yaml; did you mean 'gru'?"),
@@ -71,4 +72,37 @@ def test_a_mistake_refuses_the_whole_sweep(name, tmp_path, monkeypatch, capsys):
     assert expected in errors
     assert errors.startswith("lmexp: ")
     assert errors.count("\n") == 1
+    assert not list(tmp_path.glob("logs/sweeps/*/*"))
+
+
+@pytest.mark.parametrize("action", ["status", "resume"])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["--config-dir", "mine"],
+        ["--allow-targets", "mine"],
+        ["--file", "sweep.yaml"],
+        ["--project", "lmexp"],
+        ["--entity", "me"],
+        ["--count", "0"],
+    ],
+)
+def test_what_is_of_another_sweep_command_is_refused(action, typed, capsys):
+    assert main(["sweep", action, "families", *typed]) == 2
+
+    expected = f"lmexp: sweep {action} takes no {typed[0]}: a sweep goes on as it was launched"
+    assert capsys.readouterr().err.startswith(expected)
+
+
+def test_a_launch_that_fails_before_its_jobs_begin_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(folder, *_):
+        (folder / "code").mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(planning, "_build_sizes", lambda _: None)  # which takes seconds
+    monkeypatch.setattr(launching, "freeze_code", interrupted)
+
+    assert main(["train", "-m", "seed=1,2"]) == 130
+
     assert not list(tmp_path.glob("logs/sweeps/*/*"))

@@ -5,12 +5,12 @@ import shutil
 
 import pytest
 from simulated_search import SETTINGS, STEPS, Simulated, best, simulated  # noqa: F401
-from test_sweep import SMALL, folder, start  # noqa: F401
 
 from lmexp.forwarding import Forwarder
 from lmexp.grid import Dimension, grid
-from lmexp.sweep import queue
-from lmexp.sweep.launching import _run_all
+from lmexp.run_folder import read_recipe
+from lmexp.sweep import planning, queue
+from lmexp.sweep.launching import _begin, _run_all
 from lmexp.sweep.manifest import Manifest
 from lmexp.sweep.planning import plan, studies_of
 from lmexp.sweep.queue import Trials
@@ -159,27 +159,24 @@ def test_objectives_and_their_directions_go_together():
         Search(**{**SETTINGS, "objectives": []})
 
 
-def test_a_search_runs_from_frozen_files_and_is_resumed(folder):  # noqa: F811
-    own = folder / "my_conf" / "model"
+def test_trials_are_composed_from_frozen_files_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(planning, "_build_sizes", lambda _: None)  # which takes seconds
+    own = tmp_path / "my_conf" / "model"
     own.mkdir(parents=True)
     (own / "mine.yaml").write_text("defaults: [gru]\nd_model: 4\n")
-    typed = [word for word in SMALL if not word.startswith("model")]
-    typed += ["model=mine", "--config-dir", "my_conf", "data.files=text.txt", "sweep=search"]
-    typed += ["sweep.search.trials=1", "optimizer.lr=tag(log,interval(1e-3,1e-1))"]
+    typed = ["model=mine", "data=ptb", "sweep=search", "sweep.search.trials=1"]
+    planned = plan([*typed, "optimizer.lr=tag(log,interval(1e-3,1e-1))"], "my_conf", ())
+    place = tmp_path / "place"
+    place.mkdir()
+    manifest = _begin(planned, place, "my_conf")
+    shutil.rmtree(tmp_path / "my_conf")  # nothing of it is read again
 
-    process = start(folder, *typed, small=())
-    out, err = process.communicate()
+    trial = Trials(manifest).next()
 
-    assert process.returncode == 0, err
-    (sweep,) = folder.glob("logs/sweeps/optimizer.lr/*")
-    found = Manifest.read(sweep)
-    assert [job.status for job in found.jobs] == ["finished"]
-    assert "best of study: best/loss=" in out
-    assert (sweep / "studies.db").is_file()
-    assert (sweep / "code" / "config" / "model" / "mine.yaml").is_file()
-    shutil.rmtree(folder / "my_conf")  # nothing of it is read again
-    found.settings["search"]["trials"] = 2
-    found.write()
-    again = start(folder, "resume", str(sweep), program=("-m", "lmexp", "sweep"), small=())
-    assert again.communicate()[1] == ""
-    assert len(Manifest.read(sweep).jobs) == 2
+    recipe = read_recipe(place / trial.folder)
+    assert trial.error is None
+    assert recipe["model"]["d_model"] == 4
+    assert trial.overrides == [f"optimizer.lr={recipe['optimizer']['lr']!r}"]
+    assert 1e-3 <= recipe["optimizer"]["lr"] <= 1e-1
+    assert (place / "studies.db").is_file()

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import wandb
 import yaml
 
 from lmexp.__main__ import main
@@ -87,6 +88,22 @@ def test_mistakes_are_refused_and_nothing_is_written(typed, message, tmp_path, m
 
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_entity_that_is_none_is_a_mistake_in_one_line(tmp_path, monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise wandb.errors.CommError("entity nobody not found\nfor upsertSweep")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr(wandb, "sweep", refuse)
+
+    assert main(["sweep", "wandb", "seed=1,2", "--entity", "nobody", "--project", "p"]) == 2
+
+    said = capsys.readouterr().err
+    assert said.startswith("lmexp: W&B makes no sweep in nobody/p (entity nobody not found")
+    assert "--project p and --entity nobody have to be" in said
+    assert said.count("\n") == 1
 
 
 def test_a_run_that_an_agent_starts_has_the_id_that_it_was_given(tmp_path, monkeypatch):

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -118,6 +120,41 @@ def test_one_run_that_is_refused_or_trains_stops_no_other(server, tmp_path, caps
     assert lines[2] == "logs/runs/a/3: still trains: skipped"
 
 
+def test_a_run_that_is_taken_at_the_last_moment_is_skipped(server, tmp_path, capsys, monkeypatch):
+    run = run_at(tmp_path / "run")
+
+    def taken(folder):
+        raise ValueError(f"{folder}: another process is training in it")
+
+    monkeypatch.setattr("lmexp.sync.held", taken)
+
+    assert main(["sync", str(run)]) == 1
+    assert capsys.readouterr().out == f"{run}: still trains: skipped\n"
+
+
+def test_a_killed_session_that_cannot_be_read_back_is_not_done(
+    server, tmp_path, capsys, monkeypatch
+):
+    run = run_at(tmp_path / "run")
+    killed_in(run, has_lost=3)
+    state = (run / "wandb.json").read_text()
+
+    def wandb(*arguments):
+        if arguments[0] == "sync":
+            (file,) = Path(arguments[-1]).glob("*.wandb")
+            file.with_name(f"{file.name}.synced").touch()
+            return subprocess.CompletedProcess(arguments, 0, "")
+        return subprocess.CompletedProcess(arguments, 2, "Error: No such command 'leet'.\n")
+
+    monkeypatch.setattr("lmexp.sync._wandb", wandb)
+
+    assert main(["sync", str(run)]) == 1
+    told = "failed: wandb leet inspect: Error: No such command 'leet'."
+    assert capsys.readouterr().out == f"{run}: {told}\n"
+    assert not list(run.glob("wandb/*/*.synced"))
+    assert (run / "wandb.json").read_text() == state
+
+
 def held_elsewhere(folder):
     code = (
         "import sys; from pathlib import Path; from lmexp.run_folder import held\n"
@@ -178,6 +215,31 @@ def test_without_a_way_to_the_server_it_is_one_line(no_account, tmp_path, capsys
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "http://127.0.0.1:9 cannot be reached" in err
+
+
+def greet(listening):
+    """As a server that does not speak HTTP."""
+    caller, _ = listening.accept()
+    with caller:
+        caller.recv(4096)
+        caller.sendall(b"220 mail\r\n")
+
+
+def test_a_server_that_is_none_of_the_web_is_one_line(no_account, tmp_path, capsys, monkeypatch):
+    run = run_at(tmp_path / "run")
+    capsys.readouterr()
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=greet, args=[listening])
+        thread.start()
+        for port in ("abc", str(listening.getsockname()[1])):
+            monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
+            assert main(["sync", str(run)]) == 2
+            err = capsys.readouterr().err
+            assert err.count("\n") == 1
+            assert f"http://127.0.0.1:{port} cannot be reached" in err
+        thread.join()
 
 
 @pytest.mark.parametrize("typed", [["sync"], ["sync", "nowhere"], ["sync", "--projekt", "a"]])

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from lmexp.nested import flat
 from lmexp.recipe import compose
 from lmexp.wandb_facts import recipe_of
-from lmexp.wandb_sessions import flat
 
 RECIPE = {
     "model": {"_target_": "lmexp.networks.recurrent.Recurrent", "cell": "lstm"},

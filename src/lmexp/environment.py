@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from lmexp.atomic import write_atomically
-from lmexp.secret_values import hidden
+from lmexp.secret_values import hidden, is_secret_name
 
 PATCH_BYTES = 1_000_000  # of a diff, at most; more than that is data, not code
-_SECRET = re.compile(r"(?i)(^|[._-])(api_?key|key|token|secret|password|passwd|credentials?)$")
 
 
 def environment(
@@ -77,7 +76,7 @@ def write_environment(folder: Path, facts: Mapping[str, Any]) -> Path:
 def _without_secret(argument: str) -> str:
     """The argument, blanked where its name or its value says that it is a secret."""
     name, sign, value = argument.partition("=")
-    return f"{name}=***" if sign and value and _SECRET.search(name) else hidden(argument)
+    return f"{name}=***" if sign and value and is_secret_name(name) else hidden(argument)
 
 
 def _packages() -> dict[str, str]:

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 from uuid import uuid4
 
+from lmexp.errors import one_line
+from lmexp.nested import flat
 from lmexp.wandb_facts import facts_at_start, facts_of_test
 from lmexp.wandb_sessions import (
     STATE,
     Mode,
     account_mode,
-    flat,
+    chosen_mode,
     forget_killed_session,
     id_of_agent,
     say_of_wandb,
@@ -160,6 +162,9 @@ class WandB:
         mode: auto: what WANDB_MODE says, else online with an account, offline without one; or
             online, offline, disabled. Online without a connection goes offline and says so.
         connect_seconds: how long to try to go online.
+
+    Raises:
+        ValueError: WANDB_MODE says what is no mode.
     """
 
     def __init__(
@@ -172,6 +177,7 @@ class WandB:
         mode: Literal["auto", "online", "offline", "disabled"],
         connect_seconds: float,
     ) -> None:
+        chosen_mode()  # refused here, before training, whatever `mode` is: W&B reads it too
         self._project = project
         self._entity = entity
         self._group = group
@@ -191,12 +197,13 @@ class WandB:
         os.environ.setdefault("WANDB_DATA_DIR", str((folder / "wandb").absolute()))
         last_step = forget_killed_session(folder / "wandb", known)
         mode = account_mode() if self._mode == "auto" else self._mode
+        self._is_sent = mode != "disabled"  # else the state stays that of an earlier session
         try:
             self._run = self._init(folder, recipe, mode)
         except wandb.errors.Error as error:
             if mode != "online":
                 raise
-            say_of_wandb(f"cannot go online ({str(error).splitlines()[0]})")
+            say_of_wandb(f"cannot go online ({one_line(error)})")
             mode = "offline"
             self._run = self._init(folder, recipe, mode)
         if mode == "offline":
@@ -239,6 +246,8 @@ class WandB:
         )
 
     def _keep_state(self) -> None:
+        if not self._is_sent:
+            return
         temporary = self._path.with_name(".wandb.json.tmp")  # not synced: it is written every line
         temporary.write_text(json.dumps(self._state) + "\n")
         temporary.replace(self._path)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 SHORTEST = 8  # characters of a variable's value: a shorter one stands in many a text by chance
-_VARIABLE = re.compile(r"(?i)(^|_)(key|token|secret|password|passwd)$")
+_VARIABLE = re.compile(r"(?i)(key|token|secret|password|passwd)$")  # PGPASSWORD is one, too
 _KEY = re.compile(  # not unk_token and the like, of tokenizers
     r"(?i)(^token|(^|_)(secret|password|passwd|credentials?)"
     r"|(^|_)(api|access|auth|private|secret|hf|hub)_?(key|token))$"
@@ -47,8 +47,8 @@ def _strings(value: Any, key: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         for part in value:
             yield from _strings(part, key)
-    elif isinstance(value, str) and value:
-        yield key, value
+    elif isinstance(value, str | int | float) and not isinstance(value, bool) and value != "":
+        yield key, str(value)
 
 
 def _complaint(key: str, value: str) -> str | None:
@@ -68,12 +68,17 @@ def _complaint(key: str, value: str) -> str | None:
             f"holds the value of ${name}, a secret, which would be written into the run's files: "
             "leave it out, and let the class that needs it read os.environ"
         )
-    if _KEY.search(key.rpartition(".")[2]):
+    if is_secret_name(key):
         return (
             "is named like a secret, which would be written into the run's files: leave it out, "
             "and let the class that needs it read os.environ"
         )
     return None
+
+
+def is_secret_name(key: str) -> bool:
+    """Whether a key of a recipe, or an option of a command line, is named like a secret."""
+    return _KEY.search(key.rpartition(".")[2].lstrip("+-").replace("-", "_")) is not None
 
 
 def variable_in(text: str) -> str | None:

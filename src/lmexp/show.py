@@ -3,7 +3,7 @@
 import argparse
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lmexp.nested import flat
 from lmexp.output_files import check_output
 from lmexp.record_files import read_metrics, read_samples, read_summary
 from lmexp.run_folders import newest_run
@@ -124,15 +125,7 @@ def _data_facts(run: Path) -> dict[str, Any]:
     """What environment.json says of the data: source, hashes, tokens, lines dropped by reason."""
     path = run / "environment.json"
     data = json.loads(path.read_text(encoding="utf-8")).get("data") if path.exists() else None
-    return dict(_flat(data or {}))
-
-
-def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in facts.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}/")
-        else:
-            yield f"{prefix}{key}", value
+    return flat(data or {}, separator="/")
 
 
 def _facts(title: str, facts: Mapping[str, Any]) -> Table:

@@ -1,6 +1,8 @@
 """Command `sync`: runs that were mirrored to Weights & Biases offline, uploaded by `wandb sync`."""
 
 import argparse
+import contextlib
+import http.client
 import json
 import os
 import re
@@ -14,7 +16,7 @@ from typing import NamedTuple
 
 from lmexp.compare.runs import find_runs
 from lmexp.errors import one_line
-from lmexp.run_folder import held, is_held
+from lmexp.run_folder import held
 from lmexp.run_folders import LEVELS
 from lmexp.sweep.manifest import MANIFEST
 from lmexp.wandb_sessions import (
@@ -100,7 +102,7 @@ def _check_server() -> None:
         urllib.request.build_opener().open(url, timeout=CONNECT_SECONDS).close()
     except urllib.error.HTTPError:
         return  # somebody answers
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise ValueError(
             f"{url} cannot be reached ({reason}): the runs stay as they are; try again with a "
@@ -113,29 +115,40 @@ def _uploaded(folder: Path, options: Sequence[str]) -> _Outcome:
 
     One that fails keeps those after it back: their steps would come before its own.
     """
-    if is_held(folder):
-        return _Outcome(False, "still trains: skipped")
-    waiting = [file for file in offline_sessions(folder) if not uploaded_mark(file)]
-    if not waiting:
+    if not _waiting(folder):
         return _Outcome(True, "already uploaded")
     url = ""
-    with held(folder):  # nobody goes on with it meanwhile
-        for file in waiting:
-            done = _wandb("sync", *options, str(file.parent))
-            said = done.stdout.splitlines()
-            errors = [line for line in said if line.startswith(ERROR)]
-            mark = uploaded_mark(file)
-            if mark is None or errors or done.returncode:
-                if mark is not None:  # wandb marks what it could send in part only, too
-                    mark.unlink()
-                cause = (errors or [line for line in said if line.strip()] or ["without a word"])[
-                    -1
-                ]
-                return _Outcome(False, f"failed: {one_line(ValueError(_bare(cause)))}")
-            note_upload(folder, file, _last_step)
-            shown = re.search(r" at (https?://\S+)", done.stdout)
-            url = f": {shown[1]}" if shown else ""
-    return _Outcome(True, f"uploaded{url}")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held(folder))  # nobody goes on with it meanwhile
+        except ValueError:
+            return _Outcome(False, "still trains: skipped")
+        for file in _waiting(folder):
+            try:
+                url = _sent(file, options) or url
+                note_upload(folder, file, _last_step)
+            except _FailedError as error:
+                if (mark := uploaded_mark(file)) is not None:
+                    mark.unlink()  # wandb marks what it could send in part only, too
+                return _Outcome(False, f"failed: {one_line(error)}")
+    return _Outcome(True, f"uploaded: {url}" if url else "uploaded")
+
+
+def _waiting(folder: Path) -> list[Path]:
+    return [file for file in offline_sessions(folder) if not uploaded_mark(file)]
+
+
+class _FailedError(Exception):
+    """What a command of wandb's said last."""
+
+
+def _sent(file: Path, options: Sequence[str]) -> str:
+    """Upload one session; the address of its run, or nothing if wandb names none."""
+    done = _wandb("sync", *options, str(file.parent))
+    if uploaded_mark(file) is None or done.returncode or f"\n{ERROR}" in f"\n{done.stdout}":
+        raise _FailedError(_last_words(done.stdout))
+    shown = re.search(r" at (https?://\S+)", done.stdout)
+    return shown[1] if shown else ""
 
 
 def _wandb(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -152,14 +165,25 @@ def _wandb(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def _bare(line: str) -> str:
-    return line.strip().removeprefix(ERROR).removeprefix("wandb: ")
+def _last_words(said: str) -> str:
+    """The last error that wandb's command tells of, else its last line."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith(ERROR.strip())]
+    last = (errors or lines or ["without a word"])[-1]
+    return last.removeprefix(ERROR).removeprefix("wandb: ")
 
 
 def _last_step(file: Path) -> int | None:
-    """Of a session as it stands on the disk; None if it holds no step."""
+    """Of a session as it stands on the disk; None if it holds no step.
+
+    Raises:
+        _FailedError: wandb cannot read it back.
+    """
+    done = _wandb("leet", "inspect", "--json", str(file))
+    if done.returncode:
+        raise _FailedError(f"wandb leet inspect: {_last_words(done.stdout)}")
     last = None
-    for line in _wandb("leet", "inspect", "--json", str(file)).stdout.splitlines():
+    for line in done.stdout.splitlines():
         if line.startswith("{") and (record := json.loads(line))["type"] == "history":
             last = int(record["history"]["item"]["_step"])
     return last

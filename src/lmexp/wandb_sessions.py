@@ -7,12 +7,20 @@ import sys
 from collections.abc import Callable, Mapping
 from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from urllib.parse import urlparse
 
 from lmexp.atomic import write_atomically
+from lmexp.secret_values import hidden
 
 Mode = Literal["online", "offline", "disabled"]
+MODES: Mapping[str, Mode] = {  # by W&B's words for them, of which two are old
+    "online": "online",
+    "offline": "offline",
+    "disabled": "disabled",
+    "run": "online",
+    "dryrun": "offline",
+}
 HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # of W&B's own server, by its age
 STATE = "wandb.json"  # in a run's folder: its id, the last step that W&B holds or will be sent
 
@@ -53,8 +61,9 @@ def note_upload(folder: Path, file: Path, last_step: Callable[[Path], int | None
 
 
 def base_url() -> str:
-    """Of the server."""
-    return os.environ.get("WANDB_BASE_URL", f"https://{HOSTS[-1]}")
+    """Of the server: that of WANDB_BASE_URL, else of `wandb login --host=…`, else W&B's own."""
+    chosen = os.environ.get("WANDB_BASE_URL")
+    return chosen or _saved().get("base_url", f"https://{HOSTS[-1]}")
 
 
 def has_account() -> bool:
@@ -73,13 +82,29 @@ def how_to_log_in() -> str:
     return f"WANDB_API_KEY, or {' or '.join(account_hosts())} in ~/.netrc; `wandb login` makes one"
 
 
-def account_mode() -> Mode:
-    """WANDB_MODE if it is set, else online with an account and offline without one."""
+def chosen_mode() -> Mode | None:
+    """What WANDB_MODE says; None if it is not set.
+
+    Raises:
+        ValueError: it says what is no mode, with which W&B would not begin either.
+    """
     chosen = os.environ.get("WANDB_MODE")
-    modes: tuple[Mode, ...] = get_args(Mode)
-    for mode in modes:
-        if mode == chosen:
-            return mode
+    if chosen is None:
+        return None
+    if chosen not in MODES:
+        raise ValueError(f"WANDB_MODE={chosen}: write online, offline or disabled")
+    return MODES[chosen]
+
+
+def account_mode() -> Mode:
+    """WANDB_MODE, else that of `wandb offline`, else by account: online with, offline without.
+
+    Raises:
+        ValueError: WANDB_MODE says what is no mode.
+    """
+    chosen = chosen_mode() or MODES.get(_saved().get("mode", ""))
+    if chosen is not None:
+        return chosen
     if has_account():
         return "online"
     say_of_wandb(f"no account found ({how_to_log_in()})")
@@ -88,8 +113,18 @@ def account_mode() -> Mode:
 
 def account_hosts() -> tuple[str, ...]:
     """Names under which the key of the server may stand in ~/.netrc."""
-    chosen = os.environ.get("WANDB_BASE_URL")
-    return HOSTS if chosen is None else (urlparse(chosen).netloc.rpartition("@")[2],)
+    host = urlparse(base_url()).netloc.rpartition("@")[2]
+    return HOSTS if host == HOSTS[-1] else (host,)
+
+
+def _saved() -> Mapping[str, str]:
+    """What W&B's own commands have written into its settings, of this folder and of the user."""
+    import wandb
+
+    folder = Path(os.environ.get("WANDB_CONFIG_DIR", "~/.config/wandb")).expanduser()
+    settings = wandb.Settings(silent=True, settings_system=str(folder / "settings"))
+    saved: dict[str, str] = settings.read_system_settings().all()
+    return saved
 
 
 def id_of_agent() -> str | None:
@@ -98,16 +133,5 @@ def id_of_agent() -> str | None:
 
 
 def say_of_wandb(what: str) -> None:
-    """A remark about the mirror, for people."""
-    print(f"W&B: {what}", file=sys.stderr, flush=True)
-
-
-def flat(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, keys joined by dots: what W&B can filter and group by."""
-    found: dict[str, Any] = {}
-    for key, value in recipe.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
+    """A remark about the mirror, for people, without secrets: W&B's errors quote the server's."""
+    print(f"W&B: {hidden(what)}", file=sys.stderr, flush=True)

@@ -67,3 +67,9 @@ def test_a_rate_that_is_far_off_learns_nothing(text, tmp_path):
     found = failing(own(text, "model=own", "optimizer.lr=1.0e-9"), tmp_path)
 
     assert found.keys() == {"eight examples"}
+
+
+def test_weights_that_training_spoilt_are_no_fault_of_their_saving(text, tmp_path):
+    found = failing(own(text, "model=own", "optimizer.lr=1.0e+30"), tmp_path)
+
+    assert found.keys() == {"eight examples", "gradients"}  # not finite once weights are not

@@ -74,13 +74,13 @@ def make_run(folder: Path, figures, *, own_recipe=None, curve=(), summary=None, 
     return folder
 
 
-def write_text_scores(folder: Path, nats, signature=SIGNATURE, keys=None):
-    """Scores of documents of one token each; nats are (N,)."""
+def write_text_scores(folder: Path, nats, signature=SIGNATURE, keys=None, unit="document"):
+    """Scores of documents, or other examples, of one token each; nats are (N,)."""
     nats = np.asarray(nats, np.float64)
     keys = np.arange(len(nats), dtype=np.uint64) if keys is None else keys
     metrics = {"loss": {"formula": "ratio", "of": ["nats", "tokens"]}}
     statistics = {"nats": nats, "tokens": np.ones(len(nats))}
-    write_scores(folder, ExampleScores(keys, statistics, metrics, "document"), signature)
+    write_scores(folder, ExampleScores(keys, statistics, metrics, unit), signature)
 
 
 def make_sweep(folder: Path, losses, *, key="test/loss", curve=(), examples=None):

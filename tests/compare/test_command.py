@@ -72,10 +72,8 @@ def test_json_holds_everything_with_signatures(cells, capsys, here):
     run(capsys, "cells", "--json", "t.json")
 
     found = json.loads((here / "t.json").read_text())
-    assert (found["figure"], found["baseline"], found["unit"]) == (
-        *("test/loss", "model=lstm"),
-        "document",
-    )
+    assert (found["figure"], found["baseline"]) == ("test/loss", "model=lstm")
+    assert [group["unit"] for group in found["groups"]] == [None, "document", "document"]
     assert found["runs"][0]["signature"] == SIGNATURE
     assert found["groups"][1]["row"]["verdict"] == "worse"
     assert found["groups"][1]["over_examples"]["p_sacrebleu"] is None  # three models each
@@ -104,10 +102,24 @@ def test_csv_has_a_row_a_group_with_the_numbers_unrounded(cells, capsys, here):
     assert tuple(found[0]) == COLUMNS
     assert [row["group"] for row in found] == list(LOSSES)
     assert float(found[1]["mean"]) == expected[1].aggregate.mean
+    assert float(found[1]["difference"]) == expected[1].row.against.difference
+    assert found[2]["verdict"] == expected[2].row.verdict == "too few seeds"
+    assert found[2]["example_verdict"] == expected[2].over_examples.verdict == "no difference shown"
+    assert float(found[1]["p_bootstrap"]) == expected[1].over_examples.p_bootstrap
     assert float(found[1]["p_corrected"]) == expected[1].row.p_corrected
     assert float(found[1]["example_high"]) == expected[1].over_examples.interval.high
     assert float(found[1]["seconds"]) == 60.0
     assert (found[0]["difference"], found[2]["deviation"]) == ("", "")
+
+
+def test_the_page_is_made_once_for_all_that_show_it(cells, capsys, here, monkeypatch):
+    made, sent = iter(["once"]), []
+    monkeypatch.setattr("lmexp.compare.command.as_html", lambda *_: next(made))
+    monkeypatch.setattr("lmexp.compare.command.send", lambda _, page, *more: sent.append(page))
+
+    run(capsys, "cells", "--html", "page.html", "--wandb", "team/cells")
+
+    assert [(here / "page.html").read_text(), *sent] == ["once", "once"]
 
 
 def test_latex_is_a_booktabs_table_with_special_characters_escaped(cells, here):

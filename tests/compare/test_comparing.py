@@ -77,7 +77,7 @@ def test_over_examples_the_same_documents_are_compared_model_by_model(here):
 
     group = found.groups[1]
     expected = np.mean(losses["model=gru"]) - np.mean(losses["model=lstm"])
-    assert (group.examples, found.unit) == (80, "document")
+    assert (group.examples, group.unit) == (80, "document")
     assert group.over_examples.difference == pytest.approx(expected)
     assert group.over_examples.verdict == "worse"
     assert group.row.verdict == "too few seeds"  # the two say different things

@@ -280,7 +280,8 @@ def test_importance_of_a_search_is_that_of_its_study(here):
 
     [own] = importance(found)
 
-    expected = optuna.importance.get_param_importances(study)
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    expected = optuna.importance.get_param_importances(study, evaluator=evaluator)
     assert {part.key: part.share for part in own.shares} == pytest.approx(expected)
     assert [(part.key, part.by_chance) for part in own.shares] == [("lr", None), ("width", None)]
     assert "Study 'all' of 12 finished trials" in own.of

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from made_runs import make_run, make_sweep, recipe
 
+from lmexp.__main__ import main
 from lmexp.compare.runs import Cost, find_runs
 from lmexp.sweep.manifest import Job, Manifest, write_job
 
@@ -119,3 +120,16 @@ def test_not_finite_figures_are_read_as_such(here):
     assert run.seed == 3
     assert str(run.figures["test/loss"]) == "nan"
     assert json.loads((here / "a/summary.json").read_text())["test/loss"] == "nan"
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]", '{"folder": "00"}', '{"colour": 1}'])
+def test_a_damaged_job_is_one_line(here, capsys, damaged):
+    make_sweep(here / "cells", {"model=lstm": [1.0]})
+    (here / "cells/00/job.json").write_text(damaged)
+
+    for given in ("cells", "cells/00"):  # of a sweep, and by itself
+        assert main(["compare", given]) == 2
+
+        said = capsys.readouterr().err
+        assert said.startswith("lmexp: cells/00/job.json cannot be read (")
+        assert said.count("\n") == 1

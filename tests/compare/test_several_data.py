@@ -26,6 +26,7 @@ FIGURES = {  # by cell and data: losses of three seeds
     ("rnn", "ptb"): (4.11, 4.13, 4.08),
 }
 HASHES = {"ptb": "a" * 64, "wikitext2": "b" * 64}
+UNITS = {"ptb": "document", "wikitext2": "line"}  # of few documents the lines are examples
 LSTM = {name: f"model=lstm data={name}" for name in HASHES}
 
 
@@ -45,7 +46,7 @@ def sweep(folder, figures=FIGURES, hashes=HASHES):
             nats += loss - nats.mean()
             signature = SIGNATURE | {"data_hash": hashes[data], "tokenizer_hash": data * 9}
             make_run(run, {"test/loss": loss}, own_recipe=made, summary={"tokens": 10.0 * seed})
-            write_text_scores(run, nats, signature)
+            write_text_scores(run, nats, signature, unit=UNITS.get(data, "document"))
             write_job(jobs[-1], run)
     Manifest(folder, jobs, {}, "code").write()
     return folder
@@ -83,7 +84,8 @@ def test_each_data_set_has_the_counterpart_of_the_baseline(cells):
     expected = difference((5.0, 5.1, 5.05), (5.3, 5.41, 5.37), 0.95)
     assert other.row.against == expected
     assert other.over_examples.difference == pytest.approx(expected.difference)
-    assert (other.examples, found.unit) == (40, "document")
+    assert (other.examples, other.unit) == (40, "line")
+    assert of_group(found, "model=gru data=ptb").unit == "document"
 
 
 def test_one_correction_is_over_the_comparisons_of_all_data_sets(cells):
@@ -138,9 +140,9 @@ def test_every_output_says_what_a_group_is_compared_with(cells, capsys):
     assert main(["compare", "cells", "--csv", "t.csv", "--json", "t.json"]) == 0
 
     out = " ".join(capsys.readouterr().out.split())  # long titles fold
-    for name in LSTM.values():
+    for data, name in LSTM.items():
         assert f"test/loss (less is better), over seeds, against {name} " in out
-        assert f"over documents, of these trained models alone against {name} " in out
+        assert f"over {UNITS[data]}s, of these trained models alone against {name} " in out
     assert "there are 2 data sets, whose figures do not compare" in out
     rows = list(csv.DictReader(io.StringIO(Path("t.csv").read_text())))
     assert [row["baseline"] for row in rows] == [LSTM["ptb"]] * 3 + [LSTM["wikitext2"]] * 2
@@ -162,6 +164,11 @@ def test_latex_and_page_say_it_too(cells):
             for group in found.groups
             if name == "groups" or group.name != group.baseline
         }
+    place = by_name["examples"].columns.index("n")
+    assert [row[place].text for row in by_name["examples"].rows] == [
+        *("40 documents", "40 documents"),
+        "40 lines",
+    ]
 
 
 def test_importance_is_said_of_each_data_set(cells):

@@ -4,12 +4,14 @@ import json
 import re
 
 import pytest
+import wandb
 from made_runs import CELLS, make_run, make_sweep, recipe
 from wandb_server import KEY, offline_runs
 
 from lmexp.__main__ import main
+from lmexp.compare.comparing import compared
 from lmexp.compare.runs import Remote, Run, find_runs
-from lmexp.compare.wandb_report import Target, asked_target, target_of
+from lmexp.compare.wandb_report import Target, asked_target, send, target_of
 
 LOSSES = {"model=lstm": [4.1, 4.12, 4.08], "model=gru": [4.6, 4.62, 4.61], "model=rnn": [4.1]}
 
@@ -48,6 +50,7 @@ def test_tables_remarks_and_page_are_one_run_offline_without_an_account(here, ca
     [run] = offline_runs(folder)
     assert (run["entity"], run["project"], run["job_type"]) == ("team", "cells", "compare")
     assert (run["state"], run["config"]["figure"]) == ("finished", "test/loss")
+    assert "environment" not in run  # host, paths, command line
     assert run["config"]["command"] == (
         "python -m lmexp compare cells --html page.html --wandb team/cells"
     )
@@ -82,6 +85,29 @@ def test_a_server_that_is_not_there_does_not_lose_the_comparison(here, monkeypat
     assert len(list(here.glob("logs/comparisons/*/wandb/offline-run-*"))) == 1
 
 
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("", "cannot go online (UsageError)"),
+        ("no answer of\nhttp://me:hidden@host/x", "online (no answer of http://***@host/x)"),
+    ],
+)
+def test_what_wandb_says_is_one_line_without_secrets(here, monkeypatch, capsys, message, said):
+    make_run(here / "a", {"test/loss": 2.0}, own_recipe=mirrored_to("cells"))
+    errors = iter([wandb.errors.UsageError(message), ValueError("the end")])
+
+    def begin(*_):
+        raise next(errors)
+
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr("lmexp.compare.wandb_report._begin", begin)
+
+    with pytest.raises(ValueError, match="the end"):
+        send(compared(find_runs(["a"])), "", "", Target(None, "cells"))
+
+    assert said in capsys.readouterr().err
+
+
 def test_disabled_writes_nothing(here, monkeypatch, capsys):
     make_run(here / "a", {"test/loss": 2.0}, own_recipe=mirrored_to("cells"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
@@ -103,7 +129,10 @@ def test_the_project_is_that_of_the_runs_on_a_server_and_of_the_recipes_of_folde
     assert asked_target("team/other") == Target("team", "other")
 
 
-@pytest.mark.parametrize("asked", ["cells", "team/", "/cells", "logs/sweeps/cells"])
+@pytest.mark.parametrize(
+    "asked",
+    ["cells", "team/", "/cells", "logs/sweeps/cells", "team/a#b", "team/a:b", f"team/{'a' * 129}"],
+)
 def test_the_option_takes_a_project_alone(asked):
     with pytest.raises(ValueError, match=f"^--wandb {asked} names no project of W&B: write --wan"):
         asked_target(asked)

@@ -18,9 +18,10 @@ from lmexp.compare.comparing import compared
 from lmexp.compare.files import as_csv
 from lmexp.compare.runs import find_runs
 from lmexp.compare.signature import NO_EXAMPLES
+from lmexp.nested import flat
 from lmexp.record_files import read_summary
 from lmexp.run_folder import read_recipe
-from lmexp.wandb_sessions import flat
+from lmexp.wandb_sessions import how_to_log_in
 
 LOSSES = {"model=lstm": [4.1, 4.12], "model=gru": [4.6, 4.62]}
 CURVE = [(10, 5.0), (20, 4.5), (30, 4.0)]
@@ -89,7 +90,9 @@ def test_the_table_is_that_of_the_folders(sweep, sent, serve):
 
     by_server, by_folder = compared(find_runs([PROJECT])), compared(find_runs([str(sweep)]))
 
-    alike = [replace(group, over_examples=None, examples=None) for group in by_folder.groups]
+    alike = [
+        replace(group, over_examples=None, examples=None, unit=None) for group in by_folder.groups
+    ]
     assert by_folder.groups[1].over_examples is not None  # which no server could have
     assert by_server.groups == alike
     assert by_server.groups[0].curve.mean == [5.0, 4.5, 4.0]
@@ -273,7 +276,8 @@ def test_no_account_is_said(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
 
-    assert "no W&B account found" in said_of(capsys, PROJECT)
+    said = said_of(capsys, PROJECT)
+    assert said == f"lmexp: {PROJECT}: no account of Weights & Biases found: {how_to_log_in()}\n"
 
 
 def test_wandb_is_imported_where_it_is_asked_and_torch_never(sweep, sent, serve, tmp_path):

@@ -164,6 +164,8 @@ def _merged(records):
             found[kind] |= own.get("update", {})
         elif kind == "history":
             found["history"].append(own["item"])
+        elif kind == "environment":
+            found.setdefault(kind, []).append(own)
         elif kind == "exit":
             found["state"] = "failed" if own.get("exit_code") else "finished"
     return found

@@ -125,7 +125,7 @@ def _without_end(ids: Tensor, fill: int = IGNORE) -> int:
 
 def _segments(subject: "Subject") -> Wrong | None:
     rate = getattr(getattr(subject.data, "masking", None), "rate", None)
-    hidden = shown = tokens = 0
+    hidden = shown = labelled = tokens = 0  # some that are labelled are other tokens at random
     for batch in _batches(subject):
         is_labelled, is_mask = batch.labels != IGNORE, batch.input_ids == MASK_ID
         if (is_mask & ~is_labelled).any():
@@ -138,8 +138,8 @@ def _segments(subject: "Subject") -> Wrong | None:
         hidden += int(is_mask.sum())
         shown += int((is_labelled & (batch.labels == batch.input_ids)).sum())
         tokens += int(batch.attention_mask.sum())
-        labelled = int(is_labelled.sum())
-        if not labelled:
+        labelled += int(is_labelled.sum())
+        if not is_labelled.any():
             return Wrong("A batch has no label at all.")
     if shown > hidden:
         return Wrong(
@@ -147,7 +147,7 @@ def _segments(subject: "Subject") -> Wrong | None:
             "The network is asked for what it sees: 80% of what is labelled should be <mask>. "
             + COLLATE,
         )
-    share = (hidden + shown) / max(1, tokens)
+    share = labelled / max(1, tokens)
     if rate is not None and not rate / 2 < share < 2 * rate:
         return Wrong(f"{share:.0%} of the tokens are labelled, and data.mask_rate={rate}.")
     return None

@@ -23,7 +23,7 @@ def save_and_load(subject: "Subject") -> Outcome:
     if (reason := unable(subject)) is not None:
         return reason
     saved = {
-        "state_dict": subject.learnt.task.state_dict(),
+        "state_dict": subject.moved.state_dict(),
         "recipe": dict(subject.recipe),
         "tokenizer": subject.data.tokenizer.state(),
         "data_hash": subject.data.data_hash,
@@ -43,7 +43,7 @@ def save_and_load(subject: "Subject") -> Outcome:
         )
     batch = subject.examples
     pairs = zip(
-        subject.outputs(batch, subject.learnt.task.network),
+        subject.outputs(batch, subject.network),
         subject.outputs(batch, other.network),
         strict=True,
     )

@@ -131,15 +131,19 @@ class Subject:
         return best._replace(ran_out=trials[-1].ran_out, is_falling=is_falling)
 
     @cached_property
-    def network(self) -> Any:
-        """With weights that have moved, so that nothing is hidden behind zeros that they began as.
+    def moved(self) -> Any:
+        """The task with weights that have moved: nothing is hidden behind zeros they began as.
 
         The drawn ones, where training spoilt them.
         """
         task = self.learnt.task
         is_whole = all(bool(p.isfinite().all()) for p in task.network.parameters())
-        network: nn.Module = (task if is_whole else self.task).network
-        return network.eval()
+        return (task if is_whole else self.task).eval()
+
+    @property
+    def network(self) -> Any:
+        """Of the task with weights that have moved."""
+        return self.moved.network
 
     def outputs(self, batch: Any, network: Any = None) -> list[Output]:
         """What the network says; what is drawn at random is drawn alike every time."""

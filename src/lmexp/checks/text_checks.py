@@ -3,7 +3,7 @@
 import itertools
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,10 +63,10 @@ def _samples(subject: "Subject", split: Any) -> list[tuple[Any, str]]:
 
 def round_trip(subject: "Subject") -> Outcome:
     """decode(encode(text)) is the cleaned text, but for what the tokenizer says it loses."""
-    lost, unknown, tokens, count = Counter[str](), 0, 0, 0
+    lost, encoded = Counter[str](), []
     for tokenizer, text in _samples(subject, "train"):
         ids = tokenizer.encode_many([text])[0]
-        unknown, tokens, count = unknown + int((ids == UNK_ID).sum()), tokens + len(ids), count + 1
+        encoded.append(ids)
         what, may_be = _lost(tokenizer, text, tokenizer.decode(ids.tolist()))
         if what and not (may_be or subject.start is not None):
             return failed(
@@ -78,23 +78,28 @@ def round_trip(subject: "Subject") -> Outcome:
                 lost=what,
             )
         lost[what] += bool(what)
+    unknown, tokens = _unknown(encoded)
     seen = f"{unknown:,} of {tokens:,} tokens of the training split are unknown"
-    others = [split for split in subject.data.corpus.splits if split != "train"]
-    if others:
-        ids = [t.encode_many([text])[0] for t, text in _samples(subject, others[0])]
-        unknown = sum(int((own == UNK_ID).sum()) for own in ids)
-        tokens = sum(map(len, ids))
-        seen += f", {unknown:,} of {tokens:,} of the {others[0]} split"
-    if unknown > MOST_UNKNOWN * max(1, tokens):
+    figures = {"train_unknown": [unknown, tokens]}
+    for split in [own for own in subject.data.corpus.splits if own != "train"][:1]:
+        unknown, tokens = _unknown([t.encode_many([x])[0] for t, x in _samples(subject, split)])
+        seen += f", {unknown:,} of {tokens:,} of the {split} split"
+        figures[f"{split}_unknown"] = [unknown, tokens]
+    if any(unknown > MOST_UNKNOWN * tokens for unknown, tokens in figures.values()):
         return failed(
             f"{seen[0].upper()}{seen[1:]}.",
             "The vocabulary is of another text, or this one has no spaces between words: write "
             "tokenizer=bpe, or char.",
-            unknown=unknown,
+            **figures,
         )
     what = ", ".join(f"{name} in {n:,}" for name, n in lost.items() if name)
     back = f"but for {what}" if what else "as they were"
-    return passed(f"{count:,} texts come back {back}; {seen}.", unknown=unknown, tokens=tokens)
+    return passed(f"{len(encoded):,} texts come back {back}; {seen}.", **figures)
+
+
+def _unknown(encoded: Sequence[Any]) -> tuple[int, int]:
+    """Unknown tokens, and all of them."""
+    return sum(int((ids == UNK_ID).sum()) for ids in encoded), sum(map(len, encoded))
 
 
 def _lost(tokenizer: Any, text: str, back: str) -> tuple[str, bool]:

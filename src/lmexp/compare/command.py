@@ -3,7 +3,6 @@
 import argparse
 import shlex
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from lmexp.compare.comparing import compared
@@ -65,9 +64,9 @@ def main(args: argparse.Namespace) -> int:
         target = target_of(runs)
     result = compared(runs, metric=args.metric, baseline=args.baseline, better=args.better)
     typed = _typed(args)
-    page = partial(as_html, typed=typed)
+    page = as_html(result, typed) if args.html is not None or target is not None else ""
     writers: dict[str, Callable[[Result], str]]
-    writers = {"csv": as_csv, "json": as_json, "latex": as_latex, "html": page}
+    writers = {"csv": as_csv, "json": as_json, "latex": as_latex, "html": lambda _: page}
     for name, written in writers.items():
         path = getattr(args, name)
         if path is not None:
@@ -76,7 +75,7 @@ def main(args: argparse.Namespace) -> int:
         say(f"--png {args.png}: no run has recorded {result.live}, so nothing was drawn")
     print_result(result)
     if target is not None:
-        send(result, page(result), shlex.join(["python", "-m", "lmexp", *typed]), target)
+        send(result, page, shlex.join(["python", "-m", "lmexp", *typed]), target)
     return 0
 
 

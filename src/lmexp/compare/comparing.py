@@ -62,7 +62,6 @@ def compared(
         confidence=CONFIDENCE,
         baseline=chosen_baseline(groups, baseline).name,
         resamples=RESAMPLES,
-        unit=by_examples.unit,
         groups=results,
         runs=run_results(runs, groups, chosen),
         remarks=list(dict.fromkeys(chosen.remarks)),

@@ -1,28 +1,29 @@
 """By which file of conf/ a section of a recipe was chosen: a recipe keeps its values alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from lmexp.models import choices
+from lmexp.nested import flat
 from lmexp.recipe import conf_dir
 
 
-def conf_names(group: str, flat: Sequence[Mapping[str, Any]]) -> list[str | None]:
+def conf_names(group: str, recipes: Sequence[Mapping[str, Any]]) -> list[str | None]:
     """The file that each recipe's section is likest to: of its class, with most values in common.
 
     Args:
         group: such as model.
-        flat: recipes by dotted key.
+        recipes: by dotted key.
 
     Returns:
         Of each its file without .yaml; None where none builds that class.
     """
     files = choices(group, [conf_dir()])
-    contents = {name: dict(_flat(_content(name, group, files), f"{group}.")) for name in files}
-    return [_likest(group, own, contents) for own in flat]
+    contents = {name: flat(_content(name, group, files), f"{group}.") for name in files}
+    return [_likest(group, own, contents) for own in recipes]
 
 
 def _likest(
@@ -54,11 +55,3 @@ def _content(name: str, group: str, files: Mapping[str, Path]) -> dict[str, Any]
 
 def _is_reference(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("${")
-
-
-def _flat(section: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in section.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -26,7 +26,7 @@ class ExampleTests(NamedTuple):
 
     rows: dict[str, ExampleRow]  # by group
     examples: dict[str, int]  # N, of each group that has a row
-    unit: str | None  # what an example is; None: no test
+    units: dict[str, str]  # what an example of it is: data sets may differ in that
     remarks: list[str]
 
 
@@ -52,7 +52,7 @@ def example_tests(
     remarks: list[str] = []
     tests: dict[str, ExampleTest] = {}
     examples: dict[str, int] = {}
-    unit = None
+    units: dict[str, str] = {}
     for part in parts:
         tables = _tables(part, chosen, scored, remarks)
         if tables is None:
@@ -63,9 +63,9 @@ def example_tests(
             if isinstance(test, str):
                 remarks.append(f"{name}: {test}")
             else:
-                tests[name], examples[name] = test, len(own[name][0])
+                tests[name], examples[name], units[name] = test, len(own[name][0]), unit
     rows = corrected(tests, confidence, greater_is_better=chosen.greater_is_better)
-    return ExampleTests(rows, examples, unit, remarks)
+    return ExampleTests(rows, examples, units, remarks)
 
 
 def _tables(

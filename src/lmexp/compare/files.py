@@ -131,8 +131,8 @@ def _row(group: GroupResult) -> dict[str, Any]:
     if examples is not None:
         found |= {"examples": group.examples, "example_difference": examples.difference}
         found |= {"example_low": examples.interval.low, "example_high": examples.interval.high}
-        found |= {name: value for name, value in examples._asdict().items() if name in COLUMNS}
-        found |= {"difference": found.get("difference"), "verdict": found.get("verdict")}
+        figures = examples._asdict().items()  # difference and verdict are those over seeds
+        found |= {name: own for name, own in figures if name.startswith("p_") and name in COLUMNS}
         found["example_verdict"] = examples.verdict
     found["not_compared"] = " ".join(wrong.field for wrong in group.mismatches)
     costs = {name: getattr(group.cost, name) for name in COLUMNS if hasattr(group.cost, name)}

@@ -46,6 +46,7 @@ def group_result(
         row=by_seeds.get(group.name),
         over_examples=by_examples.rows.get(group.name),
         examples=by_examples.examples.get(group.name),
+        unit=by_examples.units.get(group.name),
         mismatches=list(part.mismatches[group.name]),
         cost=_mean_cost([run.cost for run in group.runs]),
         curve=curve(group.runs, live),

@@ -1,12 +1,13 @@
 """Groups of runs that differ in nothing but the seed, and what they are called."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lmexp.compare.conf_names import conf_names
 from lmexp.compare.runs import Run
+from lmexp.nested import flat
 
 # What changes nothing that is learnt: what a run is called, who sees it, and which part of a
 # machine it gets.
@@ -53,7 +54,7 @@ def grouped(runs: Sequence[Run]) -> tuple[list[Group], list[Run]]:
             repeated.append(seeds[run.seed])
         seeds[run.seed] = run
     members = [tuple(own[seed] for seed in sorted(own, key=_order)) for own in alike.values()]
-    choices = _swept(members) or _differing([dict(_flat(own[0].recipe)) for own in members])
+    choices = _swept(members) or _differing([_learnt(own[0].recipe) for own in members])
     return [
         Group(_name(own) or str(of_it[0].recipe.get("name")), own, of_it)
         for own, of_it in zip(choices, members, strict=True)
@@ -91,17 +92,17 @@ def other_differences(groups: Sequence[Group]) -> dict[str, list[Any]]:
 
     Keys of a section that names the groups (model=…) are left out: they come with it.
     """
-    flat = [dict(_flat(group.runs[0].recipe)) for group in groups]
+    recipes = [_learnt(group.runs[0].recipe) for group in groups]
     named = {key for group in groups for key in group.choices}
     return {
-        key: _distinct([own.get(key) for own in flat])
-        for key in _keys_that_differ(flat)
+        key: _distinct([own.get(key) for own in recipes])
+        for key in _keys_that_differ(recipes)
         if key not in named and key.partition(".")[0] not in named
     }
 
 
 def _identity(recipe: Mapping[str, Any]) -> str:
-    return _key(dict(_flat(recipe)))
+    return _key(_learnt(recipe))
 
 
 def _key(value: Any) -> str:
@@ -121,16 +122,10 @@ def _order(seed: Any) -> tuple[bool, Any]:
     return (True, seed) if isinstance(seed, int) else (False, str(seed))
 
 
-def _flat(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys with their values, without those of NOT_LEARNT; a list is a value."""
-    for key, value in section.items():
-        path = f"{prefix}{key}"
-        if path in NOT_LEARNT:
-            continue
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{path}.")
-        else:
-            yield path, value
+def _learnt(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys with their values, without those of NOT_LEARNT and what is within them."""
+    within = tuple(f"{key}." for key in NOT_LEARNT)
+    return {key: own for key, own in flat(recipe).items() if not f"{key}.".startswith(within)}
 
 
 def _name(choices: Mapping[str, Any]) -> str:
@@ -162,28 +157,28 @@ def _is_chosen(override: str) -> bool:
     return not override.lstrip("+").startswith(_SEED)
 
 
-def _differing(flat: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _differing(recipes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Of each recipe the values of as few keys as tell all of them apart."""
     columns: dict[str, list[Any]] = {}
-    keys = _keys_that_differ(flat)
+    keys = _keys_that_differ(recipes)
     for section in FIRST:
         if any(key.startswith(f"{section}.") for key in keys):
-            names = conf_names(section, flat)
+            names = conf_names(section, recipes)
             if None not in names and len(set(names)) > 1:
                 columns[section] = names
-    columns |= {key: [own.get(key) for own in flat] for key in keys}
+    columns |= {key: [own.get(key) for own in recipes] for key in keys}
     chosen: list[str] = []
     apart = 1
     for key in columns:
         now = len(_distinct(list(zip(*(columns[own] for own in [*chosen, key]), strict=True))))
         if now > apart:
             chosen, apart = [*chosen, key], now
-    return [{key: columns[key][place] for key in chosen} for place in range(len(flat))]
+    return [{key: columns[key][place] for key in chosen} for place in range(len(recipes))]
 
 
-def _keys_that_differ(flat: Sequence[Mapping[str, Any]]) -> list[str]:
-    keys = dict.fromkeys(key for own in flat for key in own)
-    return [key for key in keys if len(_distinct([own.get(key) for own in flat])) > 1]
+def _keys_that_differ(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
+    keys = dict.fromkeys(key for own in recipes for key in own)
+    return [key for key in keys if len(_distinct([own.get(key) for own in recipes])) > 1]
 
 
 def _distinct(values: Sequence[Any]) -> list[Any]:

@@ -4,9 +4,9 @@ Of a search Optuna's evaluator says it, of all its trials; of other sweeps the s
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lmexp.compare.result import GroupResult, Result
 from lmexp.sweep.manifest import MANIFEST, Manifest
@@ -119,7 +119,8 @@ def _of_study(folder: Path, name: str, figures: Sequence[str]) -> list[Importanc
     done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     if len(done) < FEWEST_TRIALS:
         return []
-    shares: Mapping[str, Any] = optuna.importance.get_param_importances(study)
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     told = (
         f"Study {name!r} of {len(done)} finished trials: which keys decide whether a trial is "
         f"among the best tenth by {' and '.join(figures)} (PED-ANOVA, Watanabe et al. 2023, as "

@@ -92,7 +92,7 @@ def _examples(group: GroupResult, beside: Sequence[str]) -> list[Cell]:
         _name(group),
         _word(row.verdict, "verdict"),
         *(_word(group.baseline, "name") for _ in beside),
-        Cell(f"{group.examples:,}", group.examples),
+        Cell(f"{group.examples:,} {group.unit}s", group.examples),
         Cell(written.signed(row.difference), row.difference),
         Cell(written.interval(row.interval), row.interval.low),
         Cell(written.p_value(row.p_bootstrap_corrected), row.p_bootstrap_corrected),

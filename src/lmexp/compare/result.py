@@ -15,7 +15,7 @@ from lmexp.compare.runs import Cost
 from lmexp.compare.seeds import Aggregate
 from lmexp.compare.verdicts import Row
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class GroupResult:
         row: how it stands to the baseline over seeds; None of a group that must not be compared.
         over_examples: the same over examples; None of the baseline, or where there is no such test.
         examples: N of it; None where there is none.
+        unit: what an example is, such as document; None where there is none.
         mismatches: why it must not be compared with the baseline; empty if it may be.
         cost: means over its runs.
         curve: of the live figure; None without one.
@@ -81,6 +82,7 @@ class GroupResult:
     row: Row | None
     over_examples: ExampleRow | None
     examples: int | None
+    unit: str | None
     mismatches: list[Mismatch]
     cost: Cost
     curve: Curve | None
@@ -97,7 +99,6 @@ class Result:
         confidence: of intervals; tests are at 1 less it.
         baseline: name of the group that was chosen; of other data sets see GroupResult.
         resamples: of the tests over examples.
-        unit: what an example is; None without such tests.
         groups: data set by data set, in the order of their first runs.
         runs: all that were found.
         remarks: sentences: what was refused or left out, and why.
@@ -109,7 +110,6 @@ class Result:
     confidence: float
     baseline: str
     resamples: int
-    unit: str | None
     groups: list[GroupResult]
     runs: list[RunResult]
     remarks: list[str]

@@ -105,9 +105,10 @@ def _cells_against(group: GroupResult) -> list[str]:
 
 def _over_examples(result: Result, baseline: str, groups: Sequence[GroupResult]) -> Table:
     against = f" against {baseline}" if len(result.by_baseline) > 1 else ""
+    unit = next(group.unit for group in groups if group.over_examples)  # they are the same examples
     table = _table(
         result,
-        f"{result.figure}, over {result.unit}s, of these trained models alone{against}",
+        f"{result.figure}, over {unit}s, of these trained models alone{against}",
         *("n", "difference", f"{result.confidence:.0%}", "p", "p swaps", "verdict"),
     )
     for group in groups:

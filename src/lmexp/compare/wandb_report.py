@@ -9,12 +9,15 @@ from lmexp.compare.page_tables import Cell, tables
 from lmexp.compare.result import Result
 from lmexp.compare.runs import Run
 from lmexp.compare.wandb_runs import COMPARISON
+from lmexp.errors import one_line
 from lmexp.run_folder import claim
 from lmexp.wandb_sessions import Mode, account_mode, say_of_wandb
 
 FOLDER = Path("logs") / "comparisons"
 MIRROR = "lmexp.mirrors.WandB"
 CONNECT_SECONDS = 30.0
+FORBIDDEN = "/\\#?%:"  # in a project's name, says W&B, which has at most LONGEST characters
+LONGEST = 128
 _WRITE = "write --wandb <entity>/<project>"
 
 
@@ -37,10 +40,12 @@ def asked_target(asked: str) -> Target | None:
     if not asked:
         return None
     entity, _, project = asked.partition("/")
-    if not entity or not project or "/" in project:
+    is_refused = set(project) & set(FORBIDDEN) or len(project) > LONGEST
+    if not entity or not project or is_refused:
         raise ValueError(
-            f"--wandb {asked} names no project of W&B: {_WRITE}; or --wandb alone, behind all "
-            "runs, for the project that they come from"
+            f"--wandb {asked} names no project of W&B: {_WRITE}, the project without any of "
+            f"{' '.join(FORBIDDEN)} and of at most {LONGEST} characters; or --wandb alone, behind "
+            "all runs, for the project that they come from"
         )
     return Target(entity, project)
 
@@ -95,7 +100,7 @@ def send(result: Result, page: str, command: str, target: Target) -> None:
     except wandb.errors.Error as error:
         if mode != "online":
             raise
-        say_of_wandb(f"cannot go online ({str(error).splitlines()[0]})")
+        say_of_wandb(f"cannot go online ({one_line(error)})")
         mode = "offline"
         run = _begin(mode, target, folder, config)
     shown: dict[str, Any] = {
@@ -128,6 +133,7 @@ def _begin(mode: Mode, target: Target, folder: Path, config: dict[str, Any]) -> 
             silent=True,
             disable_git=True,
             disable_code=True,
+            x_disable_meta=True,  # command line and paths, as of runs
             init_timeout=CONNECT_SECONDS,
         ),
     )

@@ -1,17 +1,16 @@
 """Runs that a Weights & Biases server has. Nothing else of lmexp asks wandb.Api."""
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlparse
 
 from lmexp import wandb_facts
 from lmexp.compare.runs import FINISHED, WANDB, Remote, Run
 from lmexp.record_files import restore
-from lmexp.wandb_sessions import account_hosts, has_account
+from lmexp.secret_values import hidden
+from lmexp.wandb_sessions import has_account, how_to_log_in
 
 TIMEOUT_SECONDS = 30  # of a question
 POINTS = 10_000  # of a curve, at most: of a longer one the server takes a sample
@@ -39,10 +38,7 @@ def wandb_runs(given: str) -> list[Run]:
     """
     asked = _parsed(given)
     if not has_account():
-        raise ValueError(
-            f"{given}: no W&B account found ({', '.join(account_hosts())}): run `wandb login` or "
-            "set WANDB_API_KEY"
-        )
+        raise ValueError(f"{given}: no account of Weights & Biases found: {how_to_log_in()}")
     found = _answer(given, partial(_all_runs, asked))
     runs = [_run(asked, own) for own in found if not _is_comparison(own)]
     if not runs:
@@ -74,7 +70,7 @@ def _answer(given: str, ask: Callable[[], Any]) -> Any:
     """What W&B says.
 
     Raises:
-        ValueError: it does not, in one line and without the key.
+        ValueError: it does not, in one line and without secrets.
     """
     import wandb
     from wandb.apis.normalize import normalize_exceptions
@@ -86,15 +82,10 @@ def _answer(given: str, ask: Callable[[], Any]) -> Any:
     try:
         return normalize_exceptions(asked)()
     except wandb.errors.Error as error:
-        told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        told = hidden((str(error).strip().splitlines() or [type(error).__name__])[0])
         cause = getattr(error, "exc", None)
     if type(cause) is ValueError:  # raised by wandb.Api; not by the check of its settings
         raise ValueError(f"{given}: {told}, or your account may not see it: write {_SHAPE}")
-    key = os.environ.get("WANDB_API_KEY")
-    if key:
-        told = told.replace(key, "***")
-    if url := os.environ.get("WANDB_BASE_URL"):
-        told = told.replace(url.rstrip("/"), urlparse(url).hostname or "")  # without a password
     raise ValueError(
         f"{given}: W&B did not answer ({told}): look at the connection, WANDB_BASE_URL and the key "
         "(`wandb login`)"

@@ -3,12 +3,15 @@
 import argparse
 from pathlib import Path
 
+from lmexp.errors import typed
 from lmexp.output_files import check_output
 from lmexp.run_folder import is_held
 from lmexp.sweep.launching import resume
 from lmexp.sweep.manifest import MANIFEST, Manifest
 from lmexp.sweep.planning import SWEEPS, plan
 from lmexp.sweep.table import print_best, print_table
+
+OF_WANDB = ("config_dir", "allow_targets", "file", "project", "entity", "count")  # options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,11 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SWEEP | OVERRIDES",
         help="a sweep's name or folder; for wandb what `train -m` would sweep or search",
     )
-    add("--config-dir", "-cd", help="a folder with configuration files of your own")
-    add("--allow-targets", action="append", default=[], metavar="PACKAGE")
     agent = parser.add_argument_group("wandb").add_argument
-    agent("--file", type=Path, default=Path("sweep.yaml"), help="default: sweep.yaml")
-    agent("--project", default="lmexp", help="default: lmexp")
+    agent("--config-dir", "-cd", help="a folder with configuration files of your own")
+    agent("--allow-targets", action="append", default=[], metavar="PACKAGE")
+    agent("--file", type=Path, help="default: sweep.yaml")
+    agent("--project", help="default: lmexp")
     agent("--entity", help="user or team; the account's default")
     agent("--count", type=int, help="runs of the agent; without, until the sweep ends")
 
@@ -34,6 +37,12 @@ def main(args: argparse.Namespace) -> int:
     """Runs `sweep`; returns the exit status."""
     if args.action == "wandb":
         return _wandb(args)
+    for option in OF_WANDB:
+        if getattr(args, option) not in (None, []):
+            raise ValueError(
+                f"sweep {args.action} takes no {typed(option)}: a sweep goes on as it was "
+                "launched; the option is of sweep wandb"
+            )
     if len(args.words) > 1:
         raise ValueError(f"sweep {args.action} takes one sweep, not {' '.join(args.words)}")
     folder = newest_sweep(args.words[0])
@@ -54,10 +63,11 @@ def _wandb(args: argparse.Namespace) -> int:
 
     if args.count is not None and args.count < 1:
         raise ValueError(f"--count {args.count}: at least 1")
-    check_output("--file", args.file, suffix=".yaml")
+    file, project = args.file or Path("sweep.yaml"), args.project or "lmexp"
+    check_output("--file", file, suffix=".yaml")
     planned = plan(args.words, args.config_dir, args.allow_targets)
     content = configuration(planned, args.words, args.config_dir)
-    return run(content, args.file, args.project, args.entity, args.count)
+    return run(content, file, project, args.entity, args.count)
 
 
 def newest_sweep(named: str) -> Path:

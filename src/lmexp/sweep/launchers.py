@@ -106,15 +106,17 @@ def _places(manifest: Manifest) -> list[dict[str, str]]:
 
 
 def _devices(manifest: Manifest) -> int:
-    """The most that a job asks for; 0: all there are, or none of them."""
-    asked = []
-    for job in manifest.jobs:
+    """The most that a job asks for; 0: all there are, or none of them.
+
+    Of a search the studies say it: its trials are not known before they run.
+    """
+    asked = [(study.devices, study.accelerator) for study in manifest.studies]
+    for job in manifest.jobs if not asked else ():
         if job.taken_from is None:
             trainer = read_recipe(manifest.folder / job.folder)["trainer"]
             asked.append((trainer["devices"], trainer["accelerator"]))
-    if any(not isinstance(devices, int) or kind == "cpu" for devices, kind in asked):
-        return 0
-    return max((devices for devices, _ in asked), default=0)
+    counts = [own for own, kind in asked if isinstance(own, int) and kind != "cpu"]
+    return max(counts, default=0) if len(counts) == len(asked) else 0
 
 
 def _gpus() -> Sequence[str]:

@@ -1,5 +1,6 @@
 """Commands `train -m` and `sweep resume`: the jobs of a sweep, run to their ends."""
 
+import contextlib
 import math
 import shutil
 import time
@@ -31,11 +32,10 @@ def sweep(overrides: Sequence[str], config_dir: str | None, allow_targets: Seque
     planned = plan(overrides, config_dir, allow_targets)
     folder = claim_folder(planned)
     with held(folder):
-        try:
+        with contextlib.ExitStack() as undone:  # whatever happens before a job could begin
+            undone.callback(shutil.rmtree, folder)
             manifest = _begin(planned, folder, config_dir)
-        except (ValueError, OSError):
-            shutil.rmtree(folder)
-            raise
+            undone.pop_all()
         return _run(manifest)
 
 

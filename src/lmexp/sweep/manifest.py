@@ -70,6 +70,8 @@ class Outline:
         objectives: figures with their live ones and directions, as study.Objective.
         space: dimensions, as grid.Dimension.
         swept: those of the overrides that were swept around it.
+        devices: that each trial takes, as the recipe has them; None: the search decides that.
+        accelerator: they are of, as the recipe has it.
     """
 
     name: str
@@ -78,6 +80,8 @@ class Outline:
     objectives: list[list[Any]]
     space: list[list[Any]]
     swept: list[str] = field(default_factory=list)
+    devices: int | str | None = None
+    accelerator: str = "auto"
 
 
 class Manifest:
@@ -114,7 +118,7 @@ class Manifest:
 
         Raises:
             FileNotFoundError: the folder is of no sweep.
-            ValueError: the file was damaged, or an older lmexp wrote it.
+            ValueError: the file, or that of a job, was damaged, or another lmexp wrote it.
         """
         file = folder / MANIFEST
         if not file.is_file():
@@ -130,10 +134,8 @@ class Manifest:
                 content["started"],
                 [Outline(**part) for part in content["studies"]],
             )
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{file} cannot be read ({error}): it is damaged, or of another lmexp"
-            ) from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _unreadable(file, error) from None
         manifest.jobs = [
             job if job.taken_from else read_job(folder / job.folder, job) for job in jobs
         ]
@@ -161,11 +163,22 @@ def write_job(job: Job, folder: Path) -> None:
 
 
 def read_job(folder: Path, otherwise: Job) -> Job:
-    """What a job's folder says of it; without a word, what is known otherwise."""
+    """What a job's folder says of it; without a word, what is known otherwise.
+
+    Raises:
+        ValueError: the file was damaged, or another lmexp wrote it.
+    """
     file = folder / JOB
     if not file.is_file():
         return otherwise
-    return _job(json.loads(file.read_text(encoding="utf-8")))
+    try:
+        return _job(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(file: Path, error: Exception) -> ValueError:
+    return ValueError(f"{file} cannot be read ({error}): it is damaged, or of another lmexp")
 
 
 def _job(content: Mapping[str, Any]) -> Job:

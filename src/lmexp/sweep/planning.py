@@ -19,6 +19,7 @@ from lmexp.sweep.study import Objective
 from lmexp.targets import allowed_packages, build
 
 SWEEPS = Path("logs", "sweeps")
+WHERE = ("trainer", "trainer.devices", "trainer.accelerator")  # keys that say where a run runs
 TAG = 64  # characters of a tag of W&B, at most
 
 
@@ -185,6 +186,7 @@ def jobs_of(planned: Sequence[Planned]) -> list[Job]:
 
 def studies_of(planned: Plan) -> list[Outline]:
     """The studies of a search, none begun."""
+    are_searched = any(dimension.key in WHERE for dimension in planned.space)
     return [
         Outline(
             name=" ".join(swept) or "study",
@@ -193,6 +195,8 @@ def studies_of(planned: Plan) -> list[Outline]:
             objectives=[list(objective) for objective in objectives_of(composed)],
             space=[list(dimension) for dimension in planned.space],
             swept=swept,
+            devices=None if are_searched else composed.recipe["trainer"]["devices"],
+            accelerator=composed.recipe["trainer"]["accelerator"],
         )
         for swept, composed, typed in planned.combinations
     ]
@@ -243,7 +247,7 @@ def grouped(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
     logger = recipe["logger"]
     if not {"group", "tags"} <= logger.keys():
         return recipe
-    is_in_sweeps = folder.absolute().parents[1].name == SWEEPS.name
+    is_in_sweeps = folder.absolute().parent.parent.name == SWEEPS.name
     group = logger["group"] or (folder.parent if is_in_sweeps else folder).name
     kind = "search" if recipe["sweep"].get("search") else "sweep"
     added = [tag for tag in (kind, folder.name[:TAG]) if tag not in logger["tags"]]

@@ -65,7 +65,8 @@ class Trials:
     def next(self) -> Job | None:
         """The next trial; None: there is none left."""
         if self._interrupted:
-            return self._interrupted.pop(0)
+            job = self._interrupted.pop(0)
+            return job if job.recipe_hash else self._composed(job)
         wanted = self._manifest.settings["search"]["trials"]
         begun = dict.fromkeys(self._studies, 0)
         for job in self._manifest.jobs:
@@ -80,12 +81,16 @@ class Trials:
         swept = [*outline.swept, *tried]
         job = Job(folder_name(place, swept), swept, study=name, trial=number)
         job.allow_targets = outline.allow_targets
-        folder = self._manifest.folder / job.folder
-        folder.mkdir()
         self._manifest.jobs.append(job)
         self._manifest.write()
+        return self._composed(job)
+
+    def _composed(self, job: Job) -> Job:
+        """With folder and frozen recipe; a kill meanwhile leaves a job without its hash."""
+        outline, folder = self._outlines[str(job.study)], self._manifest.folder / job.folder
+        folder.mkdir(exist_ok=True)
+        overrides = [*outline.overrides, *job.overrides[len(outline.swept) :]]
         try:
-            overrides = [*outline.overrides, *tried]
             recipe = frozen_recipe(self._manifest.folder, overrides, outline.allow_targets)
         except ValueError as error:
             job.status, job.cause, job.error = "failed", causes.ERROR, str(error)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lmexp.forwarding import Forwarder
+from lmexp.secret_values import hidden
 from lmexp.sweep import causes
 from lmexp.sweep.manifest import Job, Manifest, read_job, write_job
 from lmexp.sweep.watch import STOP, Task
@@ -82,6 +83,6 @@ class Remote:
                 job.status = "stopped"
             else:
                 job.status, job.cause = "failed", causes.KILLED
-                job.error = self._cluster.why(handle)
+                job.error = hidden(self._cluster.why(handle))
             write_job(job, folder)
         return job

@@ -59,6 +59,7 @@ class Search:
             raise ValueError("sweep.search.objectives=[]: name one, or leave it null")
         for name in objectives or ():
             if "/" not in name and name not in COSTS:
+                # check.nearest asks for more likeness, and finds no flops_per_token in flops
                 near = difflib.get_close_matches(name, COSTS, n=1, cutoff=0.5)
                 hint = f"did you mean {near[0]}? " if near else ""
                 raise ValueError(
@@ -96,7 +97,14 @@ def frozen_recipe(
     if own.is_dir():
         command += ["--config-dir", str(own)]
     environment = code.environment(sweep, str(Path.cwd()))
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,  # else Ctrl-C would make this a trial that cannot be composed
+    )
     if done.returncode:
         raise ValueError(done.stderr.strip().removeprefix("lmexp: "))
     recipe: dict[str, Any] = yaml.safe_load(done.stdout)

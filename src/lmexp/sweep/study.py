@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from lmexp.grid import Dimension
-from lmexp.record_files import read_metrics, read_summary
+from lmexp.record_files import METRICS, read_figure, read_summary
 from lmexp.sweep.manifest import Job
 
 DATABASE = "studies.db"
@@ -68,7 +68,7 @@ class Study:
             pruner=_pruner(settings),
             load_if_exists=True,
         )
-        self._reported: dict[int, int] = {}  # trial -> the last step that was reported of it
+        self._sizes: dict[int, int] = {}  # trial -> bytes of its record at the last look
 
     def ask(self) -> tuple[int, list[str]]:
         """A trial's number, and the overrides that it tries."""
@@ -83,14 +83,18 @@ class Study:
         live = self.objectives[0].live
         if live is None or len(self.objectives) > 1 or self._settings["pruner"] == "none":
             return False
-        trial = self._trial(number)
-        known = self._reported.setdefault(
-            number, max(self._frozen(number).intermediate_values, default=-1)
-        )
-        for line in read_metrics(folder):
-            if live in line and line["step"] > known and math.isfinite(line[live]):
-                trial.report(line[live], line["step"])
-                self._reported[number] = known = line["step"]
+        record = folder / METRICS
+        size = record.stat().st_size if record.exists() else 0
+        if size == self._sizes.get(number, 0):  # asked for many times a second
+            return False
+        self._sizes[number] = size
+        frozen = self._frozen(number)
+        trial = self._optuna.trial.Trial(self._study, frozen._trial_id)
+        known = max(frozen.intermediate_values, default=-1)
+        for step, value in read_figure(folder, live):
+            if step > known and math.isfinite(value):
+                trial.report(value, step)
+                known = step
                 if trial.should_prune():
                     return True
         return False
@@ -121,9 +125,6 @@ class Study:
 
     def _frozen(self, number: int) -> Any:
         return self._study.get_trials(deepcopy=False)[number]
-
-    def _trial(self, number: int) -> Any:
-        return self._optuna.trial.Trial(self._study, self._frozen(number)._trial_id)
 
 
 def _distribution(dimension: Dimension) -> Any:

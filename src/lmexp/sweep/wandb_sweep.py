@@ -99,6 +99,9 @@ def run(
 
     Returns:
         The agent's exit status; 0 without an account, where it is said how to go on.
+
+    Raises:
+        ValueError: W&B makes no such sweep.
     """
     write_atomically(file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     where = f"{f'{entity}/' if entity else ''}{project}"
@@ -110,7 +113,14 @@ def run(
         return 0
     import wandb
 
-    sweep = wandb.sweep(content, project=project, entity=entity)
+    try:
+        sweep = wandb.sweep(content, project=project, entity=entity)
+    except wandb.errors.Error as error:
+        raise ValueError(
+            f"W&B makes no sweep in {where} ({error}): --project {project} and --entity "
+            f"{entity or '(the default of your account)'} have to be ones that your account may "
+            f"write to; {file} is written, and `wandb sweep` takes it"
+        ) from None
     command = [sys.executable, "-m", "wandb", "agent", f"{where}/{sweep}"]
     if count is not None:
         command += ["--count", str(count)]

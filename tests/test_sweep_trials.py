@@ -1,0 +1,173 @@
+"""Trials as processes of their own: kills while one is composed, devices, and what is read of it.
+
+The composer and the trials are a small program here; search, launcher and watch are lmexp's.
+"""
+
+import json
+import os
+import sys
+import textwrap
+
+import pytest
+from simulated_search import OBJECTIVES, RATE, SETTINGS, STEPS, Killed, loss
+
+from lmexp.forwarding import Forwarder
+from lmexp.run_folder import read_recipe
+from lmexp.sweep import code, launching, queue, search, study
+from lmexp.sweep.launchers import Local
+from lmexp.sweep.launching import resume
+from lmexp.sweep.manifest import Manifest, Outline, recipe_hash
+from lmexp.sweep.planning import plan, studies_of
+from lmexp.sweep.queue import Trials
+from lmexp.sweep.watch import Task
+
+PROGRAM = """
+    import json, os, pathlib, sys
+    words = sys.argv[sys.argv.index("lmexp") + 1 :]
+    if words[0] == "train":  # composes
+        if pathlib.Path("refuses").exists():
+            sys.exit("lmexp: optimizer.lr is refused")
+        recipe = {"seed": 1, "logger": {}, "words": words, "session": os.getsid(0)}
+        print(json.dumps(recipe))
+    else:
+        folder = pathlib.Path(words[words.index("--folder") + 1])
+        (folder / "summary.json").write_text('{"best/loss": 1.5}')
+    """
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    """The folder of a search of two trials, none begun; the program stands in for lmexp."""
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(PROGRAM))
+    monkeypatch.setattr(code, "python", lambda _: [sys.executable, str(program)])
+    monkeypatch.setattr(launching, "LOOK_SECONDS", 0.01)
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "sweep"
+    (folder / "code").mkdir(parents=True)
+    settings = {"search": {**SETTINGS, "trials": 2}, "parallel": 1, "launcher": "local"}
+    settings |= {"minutes": None, "silent_minutes": None}
+    outline = Outline(
+        *("model=gru", ["data=ptb", "model=gru"], [], OBJECTIVES[:1], [list(RATE)]),
+        swept=["model=gru"],
+    )
+    Manifest(folder, [], settings, "", studies=[outline]).write()
+    return folder
+
+
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_a_search_that_was_killed_while_it_composed_a_trial_goes_on_with_that_trial(
+    has_folder, sweep, monkeypatch
+):
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "frozen_recipe", killed)
+        with pytest.raises(Killed):
+            Trials(Manifest.read(sweep)).next()
+    (asked,) = Manifest.read(sweep).jobs
+    if not has_folder:
+        (sweep / asked.folder).rmdir()
+
+    assert resume(sweep) == 0
+
+    jobs = Manifest.read(sweep).jobs
+    assert [(job.trial, job.status) for job in jobs] == [(0, "finished"), (1, "finished")]
+    assert jobs[0].overrides == asked.overrides
+    recipe = read_recipe(sweep / jobs[0].folder)
+    assert recipe["words"][-3:] == ["data=ptb", *asked.overrides]
+    assert jobs[0].recipe_hash == recipe_hash(recipe)
+
+
+def test_a_search_goes_on_after_a_trial_that_could_not_be_composed(sweep, tmp_path):
+    (tmp_path / "refuses").touch()
+    job = Trials(manifest := Manifest.read(sweep)).next()
+    manifest.write()
+    assert (job.status, job.error) == ("failed", "optimizer.lr is refused")
+    (tmp_path / "refuses").unlink()
+
+    assert resume(sweep) == 1
+
+    assert [job.status for job in Manifest.read(sweep).jobs] == ["failed", "finished"]
+
+
+def test_a_signal_of_the_terminal_does_not_reach_the_composer(sweep):
+    assert search.frozen_recipe(sweep, [], [])["session"] != os.getsid(0)
+
+
+@pytest.mark.parametrize(
+    ("devices", "visible", "expected"),
+    [
+        (1, "4,5", ["4", "5"]),
+        (2, "4,5,6,7", ["4,5", "6,7"]),
+        (2, "4,5", [None]),
+        ("auto", "4,5", [None]),
+        (None, "4,5", [None]),  # the search decides
+    ],
+)
+def test_trials_side_by_side_have_devices_of_their_own(
+    devices, visible, expected, sweep, monkeypatch
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    manifest = Manifest.read(sweep)
+    manifest.studies[0].devices = devices
+    given: list[Task] = []
+    monkeypatch.setattr("lmexp.sweep.launchers.Watch", lambda task: Started(given, task))
+
+    launcher = Local(manifest, Forwarder())
+    for job in (Trials(manifest).next() for _ in expected):
+        assert launcher.has_room
+        launcher.start(task_of(manifest, job))
+
+    assert not launcher.has_room
+    assert [task.environment.get("CUDA_VISIBLE_DEVICES") for task in given] == expected
+
+
+class Started:
+    """A watch that starts nothing."""
+
+    def __init__(self, given: list[Task], task: Task) -> None:
+        given.append(task)
+        self.job, self.process = task.job, None
+
+
+def task_of(manifest: Manifest, job) -> Task:
+    return Task(job, str(manifest.folder), str(manifest.folder), None, None, False, {})
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("trainer.devices=2", (2, "cpu")),
+        ("trainer.devices=choice(1,2)", (None, "cpu")),
+    ],
+)
+def test_a_study_says_what_its_trials_run_on(typed, expected):
+    words = ["sweep=lr", "data=ptb", "model=gru", "trainer.accelerator=cpu", typed]
+
+    (found,) = studies_of(plan(words, None, ()))
+
+    assert (found.devices, found.accelerator) == expected
+
+
+def test_a_record_is_read_once_for_each_time_that_it_has_grown(sweep, monkeypatch):
+    manifest = Manifest.read(sweep)
+    manifest.settings["search"]["pruner"] = "median"
+    trials = Trials(manifest)
+    job = trials.next()
+    job.status = "running"
+    record = sweep / job.folder / "metrics.jsonl"
+    reads = []
+    read = study.read_figure
+    monkeypatch.setattr(study, "read_figure", lambda *asked: reads.append(asked) or read(*asked))
+
+    for step in range(STEPS):
+        with record.open("a") as file:
+            file.write(json.dumps({"step": step, "val/loss": loss(0.1, step)}) + "\n")
+        for _ in range(5):
+            trials.look([job])
+
+    assert len(reads) == STEPS
+    (trial,) = trials._studies["model=gru"]._study.get_trials()
+    assert trial.intermediate_values == {step: loss(0.1, step) for step in range(STEPS)}
