@@ -44,7 +44,7 @@ class Simulated:
     def __init__(self, manifest: Manifest, looks: int = 10**9, parallel: int = 1) -> None:
         self.manifest, self.looks, self.parallel = manifest, looks, parallel
         self.jobs: list[Job] = []
-        self.steps = 0
+        self.steps = self.started = 0
 
     @property
     def has_room(self) -> bool:
@@ -57,6 +57,7 @@ class Simulated:
     def start(self, task) -> Job:
         task.job.status = "running"
         self.jobs.append(task.job)
+        self.started += 1
         return task.job
 
     def ended(self) -> list[Job]:
@@ -89,18 +90,33 @@ class Simulated:
 def simulated(tmp_path, monkeypatch):
     """Runs a search over simulated jobs; gives its launcher and the jobs."""
     monkeypatch.setattr(launching, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(queue, "frozen_recipe", lambda *_: {"seed": 1, "logger": {}})
+    monkeypatch.setattr(
+        queue, "frozen_recipe", lambda _, typed, *__: {"typed": typed, "logger": {}}
+    )
 
     def run(
-        name: str, *, kills=(), studies=((),), parallel=1, objectives=OBJECTIVES[:1], **settings
+        name: str,
+        *,
+        kills=(),
+        studies=((),),
+        parallel=1,
+        objectives=OBJECTIVES[:1],
+        space=RATE,
+        repeat=False,
+        **settings,
     ):
         place = tmp_path / name
         place.mkdir()
         outlines = [
-            Outline(" ".join(own) or "study", [], [], objectives, [list(RATE)], list(own))
+            Outline(" ".join(own) or "study", [], [], objectives, [list(space)], list(own))
             for own in studies
         ]
-        own = {"search": {**SETTINGS, **settings}, "parallel": 1, "launcher": "local"}
+        own = {
+            "search": {**SETTINGS, **settings},
+            "parallel": 1,
+            "launcher": "local",
+            "repeat": repeat,
+        }
         own |= {"minutes": None, "silent_minutes": None}
         Manifest(place, [], own, "", studies=outlines).write()
         for looks in (*kills, 10**9):

@@ -4,7 +4,7 @@ import re
 import shutil
 
 import pytest
-from simulated_search import SETTINGS, STEPS, Simulated, best, simulated  # noqa: F401
+from simulated_search import SETTINGS, STEPS, Simulated, best, loss, simulated  # noqa: F401
 
 from lmexp.forwarding import Forwarder
 from lmexp.grid import Dimension, grid
@@ -34,6 +34,22 @@ def test_a_model_of_the_space_comes_closer_than_draws(search):
     _, modelled = search("modelled", sampler="tpe")
 
     assert best(modelled) < best(drawn)
+
+
+@pytest.mark.parametrize(("repeats", "started"), [(False, 2), (True, 8)])
+def test_a_recipe_that_another_trial_has_finished_is_not_trained_again(repeats, started, search):
+    rates = Dimension("optimizer.lr", choices=("1e-3", "1e-2"))
+
+    launcher, manifest = search("few", trials=8, space=rates, repeat=repeats)
+
+    assert launcher.started == started  # of eight draws of two values
+    assert [job.status for job in manifest.jobs] == ["finished"] * 8
+    assert len({manifest.folder_of(job).resolve() for job in manifest.jobs}) == started
+    (study,) = Trials(manifest)._studies.values()
+    told = {trial.params["optimizer.lr"]: set() for trial in study._study.trials}
+    for trial in study._study.trials:
+        told[trial.params["optimizer.lr"]].add(trial.value)
+    assert told == {rate: {loss(float(rate), STEPS)} for rate in ("1e-3", "1e-2")}
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])

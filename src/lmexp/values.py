@@ -31,6 +31,15 @@ def written(value: Any) -> str:
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
+def quoted(text: str) -> str:
+    """A text as an override has to have it, whatever it consists of.
+
+    Backslashes that stand before a quote or the end are doubled (Hydra's grammar of overrides).
+    """
+    inner = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text)
+    return f"'{inner}'"
+
+
 def convert(value: Any, parameter: Parameter) -> Any:
     """The value as the parameter's type.
 

@@ -153,8 +153,9 @@ def _run_all(manifest: Manifest, queue: Queue, launcher: Launcher, signals: Forw
                 is_over = True
                 break
             number += 1
-            print(f"[{number}] {' '.join(job.overrides) or job.folder}", flush=True)
-            if job.status == "failed":  # it cannot be composed
+            known = f": as {job.taken_from}, which has finished" if job.taken_from else ""
+            print(f"[{number}] {' '.join(job.overrides) or job.folder}{known}", flush=True)
+            if job.status in ("failed", "finished"):  # not composed, or as another trial was
                 _end(manifest, queue, job)
                 continue
             _note(manifest, launcher.start(_task(manifest, job)))

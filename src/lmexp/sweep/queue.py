@@ -97,8 +97,22 @@ class Trials:
             write_job(job, folder)
             return job
         job.recipe_hash = recipe_hash(recipe)
-        write_recipe(grouped(recipe, self._manifest.folder), folder)
+        if not self._taken_over(job):
+            write_recipe(grouped(recipe, self._manifest.folder), folder)
         return job
+
+    def _taken_over(self, job: Job) -> bool:
+        """Whether another trial has finished this recipe, whose figures are then its own too."""
+        manifest = self._manifest
+        for own in manifest.jobs:
+            is_equal = own.recipe_hash == job.recipe_hash and own.folder != job.folder
+            if is_equal and own.status == "finished" and not manifest.settings["repeat"]:
+                job.taken_from = own.taken_from or own.folder
+                job.status, job.return_code = own.status, own.return_code
+                job.host, job.started, job.seconds = own.host, own.started, own.seconds
+                (manifest.folder / job.folder).rmdir()
+                return True
+        return False
 
     def look(self, under_way: Sequence[Job]) -> None:
         """Tell jobs to end that are not worth going on with."""
@@ -113,7 +127,7 @@ class Trials:
         """Tell its study what came of it."""
         if job.study is None or job.status == "stopped":
             return
-        folder, study = self._manifest.folder / job.folder, self._studies[job.study]
+        folder, study = self._manifest.folder_of(job), self._studies[job.study]
         study.tell(job, folder)
         if job.status == "finished" and study.values(folder) is None:
             names = ", ".join(objective.figure for objective in study.objectives)

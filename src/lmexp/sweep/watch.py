@@ -19,6 +19,7 @@ from lmexp.secret_values import hidden
 from lmexp.sweep import causes, code
 from lmexp.sweep.manifest import DONE, Job, now, read_job, write_job
 from lmexp.targets import as_flags
+from lmexp.values import quoted
 
 STDERR, STDOUT = "stderr.txt", "stdout.txt"
 STOP = "stop"  # a file in a job's folder: whoever writes it wants the job to end, as it says
@@ -202,7 +203,7 @@ def run_task(task: Task) -> Job:
 def _what(folder: Path) -> Sequence[str]:
     """Arguments that begin a job, or go on with one that has a record."""
     if (folder / METRICS).exists():
-        return ["train", f"resume={folder}"]
+        return ["train", f"resume={quoted(str(folder))}"]
     return ["run", str(folder / RECIPE), "--folder", str(folder)]
 
 
