@@ -14,7 +14,7 @@ from lmexp.sweep import causes, code, watch
 from lmexp.sweep.causes import judge
 from lmexp.sweep.command import newest_sweep
 from lmexp.sweep.earlier import Taken, take_over
-from lmexp.sweep.manifest import Job, Manifest, recipe_hash
+from lmexp.sweep.manifest import Job, Manifest, read_job, recipe_hash
 from lmexp.sweep.planning import grouped
 from lmexp.sweep.watch import Task, Watch
 
@@ -195,12 +195,10 @@ def test_a_damaged_manifest_is_refused_in_words(content, tmp_path):
 
 @pytest.mark.parametrize("content", ["{}", "[", "[]", "3", '{"folder": "0", "colour": 1}', "\0"])
 def test_a_damaged_file_of_a_job_is_refused_in_words(content, tmp_path):
-    Manifest(tmp_path, [Job("0", [])], {}, "").write()
-    (tmp_path / "0").mkdir()
-    (tmp_path / "0" / "job.json").write_text(content)
+    (tmp_path / "job.json").write_text(content)
 
-    with pytest.raises(ValueError, match=r"0/job\.json cannot be read .* damaged"):
-        Manifest.read(tmp_path)
+    with pytest.raises(ValueError, match=r"job\.json cannot be read .* damaged"):
+        read_job(tmp_path, Job("0", []))
 
 
 def test_recipes_are_equal_whatever_they_are_called_and_however_they_are_swept():
