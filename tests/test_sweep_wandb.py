@@ -114,5 +114,6 @@ def test_a_run_that_an_agent_starts_has_the_id_that_it_was_given(tmp_path, monke
 
     mirror.start(tmp_path, {"name": "a"}, -1)
     mirror.finish({"step": 0}, "finished")
+    wandb.teardown()  # else it keeps the agent's id for the next run of this process
 
     assert '"id": "agent1id"' in (tmp_path / "wandb.json").read_text()
