@@ -52,6 +52,10 @@ MISTAKES = {
     "a package that is not there": ("seed=1,2 --allow-targets nowhere_at_all", "nowhere_at_all"),
     "a budget": ("budget.parameters=1e6,-1", "budget.parameters=-1"),
     "two budgets of steps": ("seed=1,2 budget.flops=1e9 budget.tokens=1e6", "both say how many"),
+    "a key twice": ("seed=1,2 seed=3,4", "seed is given 2 times"),
+    "an empty range": ("model.d_model=range(64,8)", "holds no value"),
+    "a comma too many": ("seed=1,2,", "nothing follows the last comma"),
+    "options of no launcher": ("seed=1,2 sweep.options.foo=1", "sweep.launcher=local has no"),
     "an operation on one value": ("seed=1,2 trainer.max_steps=5 --cfg job", "leave -m out"),
 }
 

@@ -173,6 +173,8 @@ def test_objectives_and_their_directions_go_together():
     assert Search(**fixed).objectives == ["best/loss", "parameters"]
     with pytest.raises(ValueError, match="name one, or leave it null"):
         Search(**{**SETTINGS, "objectives": []})
+    with pytest.raises(ValueError, match="name each once"):
+        Search(**{**fixed, "objectives": ["best/loss", "best/loss"]})
 
 
 def test_trials_are_composed_from_frozen_files_alone(tmp_path, monkeypatch):

@@ -237,6 +237,8 @@ def test_mistakes_are_said_in_one_line(here):
         with pytest.raises(ValueError, match=match):
             result(*paths, metric=options)
     assert result("own", metric="test/water", better="greater").greater_is_better
+    with pytest.raises(ValueError, match=r"--better greater: of test/loss less is better"):
+        result("cells", metric="test/loss", better="greater")
 
 
 def test_a_curve_is_of_the_steps_that_all_runs_have(here):

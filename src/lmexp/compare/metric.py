@@ -58,11 +58,16 @@ def choose(runs: Sequence[Run], asked: str | None, better: str | None) -> Chosen
         listed = ", ".join(sorted(there)) or "none: no run was validated or tested"
         raise ValueError(f"no run has a figure {name}; {hint}There are: {listed}")
     bare = name.partition("/")[2]
-    if better is not None:
-        return Chosen(name, better == "greater")
-    if constants.get("monitor") == f"val/{bare}" and "greater_is_better" in constants:
-        return Chosen(name, bool(constants["greater_is_better"]))
     known = is_greater_better(bare)
+    if constants.get("monitor") == f"val/{bare}" and "greater_is_better" in constants:
+        known = bool(constants["greater_is_better"])
+    if better is not None:
+        if known not in (None, better == "greater"):
+            raise ValueError(
+                f"--better {better}: of {name} {'greater' if known else 'less'} is better: leave "
+                "the option out, it is for figures of your own"
+            )
+        return Chosen(name, better == "greater")
     if known is None:
         raise ValueError(
             f"--metric {name}: lmexp does not know whether more of it is better: add --better "

@@ -9,6 +9,7 @@ from lmexp import signatures
 from lmexp.check import check
 from lmexp.compare.metric import is_greater_better
 from lmexp.environment import usable_cores
+from lmexp.errors import say
 from lmexp.grid import Dimension, Grid, grid
 from lmexp.recipe import Composition, composition
 from lmexp.run_folder import claim, claim_named
@@ -79,6 +80,11 @@ def plan(overrides: Sequence[str], config_dir: str | None, allow_targets: Sequen
         raise ValueError(refused[0] + (share if tried > 1 else ""))
     _check_settings(list(planned.values()))
     _build_sizes(list(planned.values()))
+    if not found.space and len(planned) < tried:
+        say(
+            f"{tried - len(planned)} of {tried} combinations have the recipe of another one (what "
+            "a run is called is no part of it): each recipe is one job"
+        )
     jobs = planned if not found.space else {" ".join(p.overrides): p for p in planned.values()}
     return Plan(list(jobs.values()), found.space)
 
@@ -98,7 +104,8 @@ def _grid(overrides: Sequence[str], config_dir: str | None, allow_targets: Seque
     if not found.space:
         raise ValueError(
             "sweep.search.space={}: nothing is searched: write for example "
-            "'optimizer.lr=tag(log,interval(1e-4,1e-2))'"
+            "'optimizer.lr=tag(log,interval(1e-4,1e-2))' or 'model=choice(lstm,gru)'; a list with "
+            "commas is a grid of studies"
         )
     return found
 
@@ -124,6 +131,12 @@ def _check(composed: Composition) -> None:
 def _check_settings(planned: Sequence[Planned]) -> None:
     """How the sweep is run is one thing for all."""
     first = planned[0].settings
+    if first["launcher"] == "local" and first["options"]:
+        named = ", ".join(f"sweep.options.{name}" for name in first["options"])
+        raise ValueError(
+            f"{named}: sweep.launcher=local has no options: leave this out, or write another "
+            "launcher"
+        )
     for job in planned[1:]:
         for key, value in job.settings.items():
             if value != first[key]:

@@ -57,6 +57,8 @@ class Search:
         objectives, directions = self.objectives, self.directions
         if objectives is not None and not objectives:
             raise ValueError("sweep.search.objectives=[]: name one, or leave it null")
+        if len(set(objectives or ())) < len(objectives or ()):
+            raise ValueError(f"sweep.search.objectives={objectives}: name each once")
         for name in objectives or ():
             if "/" not in name and name not in COSTS:
                 # check.nearest asks for more likeness, and finds no flops_per_token in flops
