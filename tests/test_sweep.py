@@ -95,6 +95,7 @@ def test_each_run_has_its_own_folder_recipe_and_record(folder):
     assert not (folder / "logs").exists()
 
 
+@pytest.mark.slow
 def test_what_has_finished_is_run_again_once_its_data_have_changed(folder, monkeypatch, capfd):
     """A recipe names a file: the recipe of a run is the same whatever is in it."""
     monkeypatch.chdir(folder)

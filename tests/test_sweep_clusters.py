@@ -121,7 +121,8 @@ def test_an_unknown_option_of_submitit_is_refused(tmp_path):
         Submitit(Manifest(tmp_path, [], settings, ""))
 
 
-@pytest.mark.parametrize("launcher", ["submitit", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["submitit", "ray"])
 def test_jobs_run_side_by_side_on_a_cluster_of_this_machine(launcher, folder):  # noqa: F811
     if importlib.util.find_spec(launcher) is None:
         pytest.skip(f"{launcher} is not installed")

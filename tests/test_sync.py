@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from test_mirrors import known_id, no_account, wandb_mirror, write_and_close
-from wandb_server import serving
+from wandb_uploads import serving
 
 from lmexp.__main__ import main
 from lmexp.record import Record

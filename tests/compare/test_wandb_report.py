@@ -6,7 +6,7 @@ import re
 import pytest
 import wandb
 from made_runs import CELLS, make_run, make_sweep, recipe
-from wandb_server import KEY, offline_runs
+from wandb_answers import KEY, offline_runs
 
 from lmexp.__main__ import main
 from lmexp.compare.comparing import compared
@@ -23,6 +23,7 @@ def here(tmp_path, monkeypatch):
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "wandb-data"))
+    wandb.teardown()  # what other tests of this process have set up
     return tmp_path
 
 

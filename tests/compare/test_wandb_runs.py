@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from made_runs import RECIPE, SIGNATURE, SUMMARY, make_sweep
-from wandb_server import KEY, Server, mirrored
+from wandb_answers import KEY, Server, mirrored
 
 from lmexp.__main__ import main
 from lmexp.compare import wandb_runs
