@@ -107,12 +107,12 @@ def test_a_number_of_steps_beside_a_budget_that_decides_it_is_refused(capsys):
 
 
 def test_a_budget_is_told_beside_what_the_network_has():
-    recipe = {"budget": {"parameters": 200.0, "minutes": 3}}
+    recipe = {"budget": {"minutes": 3, "parameters": 200.0}}
 
     told = in_words(recipe, {"parameters": 190})
 
     assert told == (
-        "parameters 200, of which the network has 95.0% in steps of model.d_model; minutes 3"
+        "minutes 3; parameters 200, of which the network has 95.0% in steps of model.d_model"
     )
     assert in_words({"budget": {"minutes": None}}, {"parameters": 190}) is None
 

@@ -116,11 +116,11 @@ def in_words(recipe: Recipe, cost: Mapping[str, float]) -> str | None:
     told = {name.removeprefix("budget/"): value for name, value in asked_of(recipe).items()}
     if not told:
         return None
-    lines = [f"{name} {value:,.12g}" for name, value in told.items()]
+    lines = {name: f"{name} {value:,.12g}" for name, value in told.items()}
     if "parameters" in told:
         share = cost["parameters"] / told["parameters"]
-        lines[0] += f", of which the network has {share:.1%} in steps of model.d_model"
-    return "; ".join(lines)
+        lines["parameters"] += f", of which the network has {share:.1%} in steps of model.d_model"
+    return "; ".join(lines.values())
 
 
 def _written(asked: Mapping[str, Any]) -> str:
