@@ -1,6 +1,8 @@
 """Trains what the overrides name; `python train.py --help`."""
 
-from lmexp import recipe
+import sys
+
+from lmexp.__main__ import main
 from lmexp.forwarding import deaf
 
-raise SystemExit(deaf(recipe.main()))
+raise SystemExit(deaf(main(["train", *sys.argv[1:]])))

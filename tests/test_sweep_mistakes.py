@@ -1,6 +1,8 @@
 """Forty mistakes in sweeps: one wrong combination refuses them all, before the first job starts."""
 
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -110,3 +112,24 @@ def test_a_launch_that_fails_before_its_jobs_begin_leaves_nothing(tmp_path, monk
     assert main(["train", "-m", "seed=1,2"]) == 130
 
     assert not list(tmp_path.glob("logs/sweeps/*/*"))
+
+
+def test_a_sweep_that_is_run_by_another_process_is_not_resumed_beside_it(tmp_path, capsys):
+    (tmp_path / "manifest.json").write_text("{}")
+    holds = (
+        "import sys, pathlib; from lmexp.run_folder import held\n"
+        "with held(pathlib.Path(sys.argv[1])): print(flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holds, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.readline()
+        status = main(["sweep", "resume", str(tmp_path)])
+        process.communicate("\n")
+
+    assert status == 2
+    said = f"lmexp: {tmp_path} is being run by another process: see how it stands by python -m lme"
+    assert capsys.readouterr().err.startswith(said)

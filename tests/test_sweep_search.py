@@ -157,7 +157,12 @@ def test_a_plan_of_a_search_has_its_studies_objectives_and_space():
         (["sweep=search", "optimizer.rl=interval(1,2)"], "AdamW takes no 'rl'"),
         (["sweep=lr", "sweep.search.trials=0"], "sweep.search.trials=0"),
         (["sweep=lr", "sweep.search.sampler=tep"], "sweep.search.sampler=tep"),
-        (["sweep=lr", "sweep.search.space.seed='3'"], "seed: 3 is one value"),
+        (["sweep=lr", "sweep.search.space.seed='3'"], "'3' of seed is one value"),
+        (["sweep=search", "sweep.search.space={seed: 3}"], "3 of seed is no text: write the whole"),
+        (
+            ["sweep=lr", "sweep.search.space.seed='in(1'"],
+            "'in(1' of seed cannot be read: write int",
+        ),
         (["sweep=lr", "sweep.search.objectives=[best/loss,parameters]"], "cannot weigh 2"),
         (["sweep=lr", "sweep.search.directions=[minimize,minimize]"], "are 2, of 1"),
     ],

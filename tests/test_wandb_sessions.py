@@ -1,8 +1,10 @@
 """Which server, account and mode of Weights & Biases a run goes by."""
 
 import pytest
-from test_mirrors import no_account, wandb_mirror
+from test_mirrors import no_account
 
+from lmexp.check import check
+from lmexp.recipe import composition
 from lmexp.wandb_sessions import account_mode, base_url, has_account, say_of_wandb
 
 __all__ = ["no_account"]  # a fixture
@@ -48,10 +50,11 @@ def test_the_old_words_of_wandb_for_its_modes_are_obeyed(no_account, monkeypatch
 
 @pytest.mark.parametrize("said", ["Offline", ""])
 def test_a_mode_that_is_none_of_wandb_is_refused_before_training(no_account, monkeypatch, said):
+    found = composition(["logger=wandb"], None, ())
     monkeypatch.setenv("WANDB_MODE", said)
 
     with pytest.raises(ValueError, match=f"^WANDB_MODE={said}: write online, offline or disabled$"):
-        wandb_mirror()
+        check(found.recipe, (), found.origins)
 
 
 def test_remarks_on_wandb_are_rid_of_secrets(capsys):

@@ -45,14 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"lmexp: {_unknown(name)}", file=sys.stderr)
         return 2
+    return run_command(lambda: _run(name, rest))
+
+
+def _run(name: str, rest: Sequence[str]) -> int:
     module = importlib.import_module(f"lmexp.{COMMANDS[name][0]}")
     if name == "train":
-        status: int = module.main(rest)
-        return status
+        return int(module.main(rest))
     parser = Parser(prog=f"lmexp {name}", description=COMMANDS[name][1])
     module.add_arguments(parser)
-    parsed = parser.parse_intermixed_args(rest)
-    return run_command(lambda: int(module.main(parsed)))
+    return int(module.main(parser.parse_intermixed_args(rest)))
 
 
 def _overview() -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lmexp.recipe import conf_folders, hydra_over, plain_errors
+from lmexp.values import written
 
 
 class Dimension(NamedTuple):
@@ -65,14 +66,7 @@ def grid(
         parser = OverridesParser.create(config_loader=loader)
         found: dict[str, Dimension] = {}
         for key, text in (space or {}).items():
-            (override,) = parser.parse_overrides([f"{key}={text}"])
-            if not override.is_sweep_override():
-                raise ValueError(
-                    f"sweep.search.space: {key}: {text} is one value: write interval(low,high), "
-                    "range(start,stop,step) or choice(one,another)"
-                )
-            _check_ends(override)
-            found[key] = _dimension(key, override)
+            found[key] = _searched(key, text, parser)
         values = []
         parsed = parser.parse_overrides(list(overrides))
         _refuse_repeated(parsed)
@@ -94,6 +88,39 @@ def grid(
                 )
         combinations = [list(combination) for combination in itertools.product(*values)]
         return Grid(combinations, list(found.values()))
+
+
+def check_space(space: Any) -> None:
+    """Refuse a value of sweep.search.space that is no text, with the form of one that is.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for key, value in space.items() if isinstance(space, Mapping) else ():
+        if not isinstance(value, str):
+            whole = f"{key}.…" if isinstance(value, Mapping) else key
+            raise ValueError(
+                f"sweep.search.space: {written(value)} of {key} is no text: write the whole key, "
+                f"and what is searched in quotes: {{{whole}: 'interval(low,high)'}}"
+            )
+
+
+def _searched(key: str, text: str, parser: Any) -> Dimension:
+    """A dimension of sweep.search.space."""
+    from hydra.errors import OverrideParseException
+
+    try:
+        (override,) = parser.parse_overrides([f"{key}={text}"])
+        problem = "" if override.is_sweep_override() else "is one value"
+    except OverrideParseException:
+        problem = "cannot be read"
+    if problem:
+        raise ValueError(
+            f"sweep.search.space: {text!r} of {key} {problem}: write interval(low,high), "
+            "range(start,stop,step) or choice(one,another)"
+        )
+    _check_ends(override)
+    return _dimension(key, override)
 
 
 def _refuse_repeated(parsed: Sequence[Any]) -> None:

@@ -19,7 +19,6 @@ from lmexp.wandb_sessions import (
     STATE,
     Mode,
     account_mode,
-    chosen_mode,
     forget_killed_session,
     id_of_agent,
     say_of_wandb,
@@ -162,9 +161,6 @@ class WandB:
         mode: auto: what WANDB_MODE says, else online with an account, offline without one; or
             online, offline, disabled. Online without a connection goes offline and says so.
         connect_seconds: how long to try to go online.
-
-    Raises:
-        ValueError: WANDB_MODE says what is no mode.
     """
 
     def __init__(
@@ -177,7 +173,6 @@ class WandB:
         mode: Literal["auto", "online", "offline", "disabled"],
         connect_seconds: float,
     ) -> None:
-        chosen_mode()  # refused here, before training, whatever `mode` is: W&B reads it too
         self._project = project
         self._entity = entity
         self._group = group

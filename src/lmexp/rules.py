@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 from lmexp.networks.pretrained_config import kind_of, longest, wrong_kind
 from lmexp.signatures import Target
 from lmexp.values import written
+from lmexp.wandb_names import LONGEST_TAG, OF_PROJECT, is_project, wrong_tags
+from lmexp.wandb_sessions import MIRROR, chosen_mode
 
 Refuse = Callable[[str, str], NoReturn]  # the key, the message without the place
 # Optimizers whose update of an element reads nothing of the others: they work on parts.
@@ -23,6 +25,7 @@ def check_rules(recipe: Mapping[str, Any], model: Target, task: Target, refuse: 
     """Refuse sections that are right alone and wrong together."""
     _check_pretrained(recipe, model, task, refuse)
     _check_name(recipe["name"], refuse)
+    _check_mirror(recipe["logger"], refuse)
     _check_length(recipe["trainer"], refuse)
     _check_batch(recipe["data"], recipe["trainer"], refuse)
     _check_sharding(recipe["trainer"], recipe["optimizer"], refuse)
@@ -37,6 +40,21 @@ def _check_name(name: str | None, refuse: Refuse) -> None:
             f"name={json.dumps(name, ensure_ascii=False)[1:-1]}: it names a folder under "
             "logs/runs: no '/', no '.' first, no end of a line and no NUL",
         )
+
+
+def _check_mirror(logger: Mapping[str, Any], refuse: Refuse) -> None:
+    if logger["_target_"] != MIRROR:
+        return
+    project = logger["project"]
+    if not is_project(project):
+        refuse("logger.project", f"logger.project={project}: a project of W&B has {OF_PROJECT}")
+    if wrong := wrong_tags(logger["tags"]):
+        refuse(
+            "logger.tags",
+            f"logger.tags has {wrong[0]!r} of {len(wrong[0])} characters: a tag of W&B has 1 to "
+            f"{LONGEST_TAG}",
+        )
+    chosen_mode()  # whatever `mode` is: W&B reads the variable too
 
 
 def _check_length(trainer: Mapping[str, Any], refuse: Refuse) -> None:

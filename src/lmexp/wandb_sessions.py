@@ -21,6 +21,7 @@ MODES: Mapping[str, Mode] = {  # by W&B's words for them, of which two are old
     "run": "online",
     "dryrun": "offline",
 }
+MIRROR = "lmexp.mirrors.WandB"  # _target_ of logger=wandb
 HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # of W&B's own server, by its age
 STATE = "wandb.json"  # in a run's folder: its id, the last step that W&B holds or will be sent
 

@@ -68,6 +68,13 @@ def test_a_narrow_terminal_shows_every_word(cells, capsys, monkeypatch):
     assert max(len(line) for line in out.splitlines() if not line.startswith("-")) <= 80
 
 
+def test_it_says_which_files_it_has_written(cells, capsys):
+    _, _, err = run(capsys, "cells", "--json", "t.json", "--html", "t.html")
+
+    assert err == "lmexp: written to t.json, t.html\n"
+    assert run(capsys, "cells")[2] == ""
+
+
 def test_json_holds_everything_with_signatures(cells, capsys, here):
     run(capsys, "cells", "--json", "t.json")
 

@@ -47,7 +47,8 @@ def test_tables_remarks_and_page_are_one_run_offline_without_an_account(here, ca
     place = folder.relative_to(here)
     assert "no account found" in said
     assert f"written offline, for team/cells; to upload: wandb sync {place}/wandb/off" in said
-    assert said.count("\n") == 2
+    assert said.splitlines()[0] == "lmexp: written to page.html"
+    assert said.count("\n") == 3
     [run] = offline_runs(folder)
     assert (run["entity"], run["project"], run["job_type"]) == ("team", "cells", "compare")
     assert (run["state"], run["config"]["figure"]) == ("finished", "test/loss")

@@ -73,7 +73,10 @@ def main(args: argparse.Namespace) -> int:
             path.write_text(written(result), encoding="utf-8", newline="")
     if args.png is not None and not draw(result, args.png):
         say(f"--png {args.png}: no run has recorded {result.live}, so nothing was drawn")
+        del outputs["--png"]
     print_result(result)
+    if outputs:
+        say(f"written to {', '.join(map(str, outputs.values()))}")
     if target is not None:
         send(result, page, shlex.join(["python", "-m", "lmexp", *typed]), target)
     return 0

@@ -11,13 +11,11 @@ from lmexp.compare.runs import Run
 from lmexp.compare.wandb_runs import COMPARISON
 from lmexp.errors import one_line
 from lmexp.run_folder import claim
-from lmexp.wandb_sessions import Mode, account_mode, say_of_wandb
+from lmexp.wandb_names import OF_PROJECT, is_project
+from lmexp.wandb_sessions import MIRROR, Mode, account_mode, say_of_wandb
 
 FOLDER = Path("logs") / "comparisons"
-MIRROR = "lmexp.mirrors.WandB"
 CONNECT_SECONDS = 30.0
-FORBIDDEN = "/\\#?%:"  # in a project's name, says W&B, which has at most LONGEST characters
-LONGEST = 128
 _WRITE = "write --wandb <entity>/<project>"
 
 
@@ -40,12 +38,10 @@ def asked_target(asked: str) -> Target | None:
     if not asked:
         return None
     entity, _, project = asked.partition("/")
-    is_refused = set(project) & set(FORBIDDEN) or len(project) > LONGEST
-    if not entity or not project or is_refused:
+    if not entity or not is_project(project):
         raise ValueError(
-            f"--wandb {asked} names no project of W&B: {_WRITE}, the project without any of "
-            f"{' '.join(FORBIDDEN)} and of at most {LONGEST} characters; or --wandb alone, behind "
-            "all runs, for the project that they come from"
+            f"--wandb {asked} names no project of W&B: {_WRITE}, the project with {OF_PROJECT}; or "
+            "--wandb alone, behind all runs, for the project that they come from"
         )
     return Target(entity, project)
 

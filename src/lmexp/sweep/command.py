@@ -10,6 +10,7 @@ from lmexp.sweep.launching import resume
 from lmexp.sweep.manifest import MANIFEST, Manifest
 from lmexp.sweep.planning import SWEEPS, plan
 from lmexp.sweep.table import print_best, print_table
+from lmexp.values import quoted
 
 OF_WANDB = ("config_dir", "allow_targets", "file", "project", "entity", "count")  # options
 
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SWEEP | OVERRIDES",
         help="a sweep's name or folder; for wandb what `train -m` would sweep or search",
     )
-    agent = parser.add_argument_group("wandb").add_argument
+    agent = parser.add_argument_group("of sweep wandb alone").add_argument
     agent("--config-dir", "-cd", help="a folder with configuration files of your own")
     agent("--allow-targets", action="append", default=[], metavar="PACKAGE")
     agent("--file", type=Path, help="default: sweep.yaml")
@@ -84,4 +85,5 @@ def newest_sweep(named: str) -> Path:
             return found[-1].parent
     there = sorted(path.name for path in SWEEPS.glob("*") if path.is_dir())
     listed = f"there are {', '.join(there)}" if there else "there is none yet"
-    raise FileNotFoundError(f"{named} is no sweep, nor a folder of one: under {SWEEPS} {listed}")
+    what = f"{named or quoted(named)} is no sweep, nor a folder of one"
+    raise FileNotFoundError(f"{what}: under {SWEEPS} {listed}")

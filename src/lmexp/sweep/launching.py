@@ -82,6 +82,11 @@ def resume(folder: Path) -> int:
     Raises:
         ValueError: somebody else is running the sweep, or its frozen code is gone.
     """
+    if is_held(folder):
+        raise ValueError(
+            f"{folder} is being run by another process: see how it stands by python -m lmexp sweep "
+            f"status {folder}, and end that process before another goes on with it"
+        )
     with held(folder):
         manifest = Manifest.read(folder)
         if not (folder / CODE).is_dir():

@@ -10,7 +10,7 @@ from lmexp.check import check
 from lmexp.compare.metric import is_greater_better
 from lmexp.environment import usable_cores
 from lmexp.errors import say
-from lmexp.grid import Dimension, Grid, grid
+from lmexp.grid import Dimension, Grid, check_space, grid
 from lmexp.recipe import Composition, composition
 from lmexp.run_folder import claim, claim_named
 from lmexp.secret_values import SecretError
@@ -18,10 +18,10 @@ from lmexp.sweep.manifest import NAME_BYTES, Job, Outline, recipe_hash
 from lmexp.sweep.search import COSTS, Direction
 from lmexp.sweep.study import Objective
 from lmexp.targets import allowed_packages, build
+from lmexp.wandb_names import LONGEST_TAG
 
 SWEEPS = Path("logs", "sweeps")
 WHERE = ("trainer", "trainer.devices", "trainer.accelerator")  # keys that say where a run runs
-TAG = 64  # characters of a tag of W&B, at most
 
 
 class Planned(NamedTuple):
@@ -97,6 +97,7 @@ def _grid(overrides: Sequence[str], config_dir: str | None, allow_targets: Seque
     search = composed.recipe["sweep"].get("search")
     if search is None:
         return grid(overrides, config_dir)
+    check_space(search["space"])
     _check(composed)
     build(search, allow_targets)
     objectives_of(composed)
@@ -263,7 +264,7 @@ def grouped(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
     is_in_sweeps = folder.absolute().parent.parent.name == SWEEPS.name
     group = logger["group"] or (folder.parent if is_in_sweeps else folder).name
     kind = "search" if recipe["sweep"].get("search") else "sweep"
-    added = [tag for tag in (kind, folder.name[:TAG]) if tag not in logger["tags"]]
+    added = [tag for tag in (kind, folder.name[:LONGEST_TAG]) if tag not in logger["tags"]]
     return {**recipe, "logger": {**logger, "group": group, "tags": [*logger["tags"], *added]}}
 
 
