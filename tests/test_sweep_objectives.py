@@ -104,9 +104,10 @@ def test_a_search_with_two_objectives_is_stopped_resumed_and_shows_its_front(fol
     typed = ["sweep=search", "sweep.search.trials=4", "sweep.search.pruner=none", "sweep.name=two"]
     typed += ["sweep.search.objectives=[best/loss,parameters]", "data.files=text.txt"]
     typed += ["model.d_model=choice(4,16)", "optimizer.lr=tag(log,interval(1e-3,1e-1))"]
-    process = start(folder, *typed)
+    small = [word for word in SMALL if not word.startswith("model.d_model=")]
+    process = start(folder, *typed, small=small)
     while not any(job["status"] == "finished" for job in manifest(folder)):
-        assert process.poll() is None
+        assert process.poll() is None, process.communicate()
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate()

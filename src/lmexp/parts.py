@@ -20,7 +20,7 @@ from lmexp.recompute import recompute_blocks
 from lmexp.record_files import read_summary
 from lmexp.report import expected_time
 from lmexp.run_folder import RECIPE, write_recipe
-from lmexp.sharding import WAYS_IN, blocks
+from lmexp.sharding import blocks, ways_in
 from lmexp.starting import Start, data_of, put_in, start_of
 from lmexp.tasks.guard import Guard
 from lmexp.trainer import TrainerSettings, time_limit
@@ -161,7 +161,7 @@ def _check_same_run(saved: Mapping[str, Any], recipe: Recipe, path: Path | None)
 def _compile(network: Any, *, by_block: bool) -> None:
     """All ways into the network; or into its blocks, between which weights are gathered."""
     inner = [(block, "forward") for block in blocks(network)] if by_block else []
-    for module, name in inner or [(network, name) for name in WAYS_IN if hasattr(network, name)]:
+    for module, name in inner or ways_in(network):
         setattr(module, name, torch.compile(getattr(module, name)))
 
 

@@ -41,6 +41,16 @@ def blocks(network: nn.Module) -> list[nn.Module]:
     ]
 
 
+def ways_in(network: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Modules and their methods that training and evaluation go through, for torch.compile.
+
+    Where a task has put something on an encoder, which it hands a batch, that is the encoder.
+    """
+    named: list[tuple[nn.Module, str]]
+    named = [(network, name) for name in WAYS_IN if hasattr(network, name)]
+    return named or [(getattr(network, "encoder", network), "forward")]
+
+
 def shard(network: nn.Module, mesh: DeviceMesh) -> None:
     """Leave this rank its part of every parameter, on its device.
 

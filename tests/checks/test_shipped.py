@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from checking import OWN, TRANSFORMER, checked
 from labelled_runs import classifier, tagger, write_labelled, write_tagged
 from question_runs import answering, write_questions
@@ -63,6 +64,10 @@ ALL += [("questions", model) for model in MODELS] + [("matches", model) for mode
 ALL += [(kind, BERT) for kind in ("tags", "crf", "labels", "two texts", "matches")]
 SLOW = [combination for combination in ALL if combination not in QUICK]
 
+COMPILED = [(kind, TRANSFORMER) for kind in ("text", "pairs", "labels", "matches")]
+COMPILED += [("tags", BERT), ("questions", BERT), ("segments", BERT), ("sentences", VAE)]
+COMPILED += [("crf", RECURRENT["lstm"])]
+
 
 def name_of(value):
     return value if isinstance(value, str) else value[0].partition("=")[2]
@@ -88,10 +93,14 @@ def test_every_shipped_model_passes_with_every_task(kind, model, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["text", "labels", "pairs"])
-def test_compiled_networks_give_the_same_outputs(kind, tmp_path, capsys):
-    assert main(["check", *recipe(kind, TRANSFORMER, tmp_path), "--compile"]) == 0
+@pytest.mark.parametrize(("kind", "model"), COMPILED, ids=name_of)
+def test_compiled_networks_give_the_same_outputs(kind, model, tmp_path, capsys):
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
 
+    assert main(["check", *recipe(kind, model, tmp_path), "--compile"]) == 0
+
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 0
     assert "torch.compile gives the outputs" in " ".join(capsys.readouterr().out.split())
 
 

@@ -12,7 +12,7 @@ from lmexp import tokenizers
 from lmexp.checks.invariance import OTHER_SHAPE, unable
 from lmexp.checks.outcome import Outcome, failed, not_applicable, passed
 from lmexp.checks.outputs import distance
-from lmexp.sharding import WAYS_IN
+from lmexp.sharding import ways_in
 
 if TYPE_CHECKING:
     from lmexp.checks.subject import Subject
@@ -66,9 +66,8 @@ def compiled(subject: "Subject") -> Outcome:
     if (reason := unable(subject)) is not None:
         return reason
     network = copy.deepcopy(subject.network)
-    for name in WAYS_IN:
-        if hasattr(network, name):
-            setattr(network, name, torch.compile(getattr(network, name)))
+    for module, name in ways_in(network):
+        setattr(module, name, torch.compile(getattr(module, name)))
     batch = subject.examples
     found = [[o.values for o in subject.outputs(batch, own)] for own in (subject.network, network)]
     apart = distance(*found)
