@@ -1,18 +1,25 @@
 """Sweeps on a cluster: what is handed over, what comes back, and what a signal does."""
 
 import importlib.util
+import os
+import signal
+import time
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 from test_sweep import folder, start  # noqa: F401
 
+from lmexp import checkpoint as checkpoints
 from lmexp.forwarding import Forwarder
 from lmexp.sweep import watch
+from lmexp.sweep.launchers import check_launcher
 from lmexp.sweep.manifest import Job, Manifest, read_job, write_job
 from lmexp.sweep.remote import Remote
-from lmexp.sweep.submitit_launcher import Submitit
+from lmexp.sweep.submitit_launcher import executor
 from lmexp.sweep.watch import STOP, Task, run_task
+
+LOCALLY = {"launcher": "submitit", "minutes": None, "options": {}}  # there is no Slurm here
 
 
 class Cluster:
@@ -114,11 +121,65 @@ def test_a_job_that_a_queue_holds_twice_is_run_once(tmp_path, monkeypatch):
     assert run_task(task).status == "finished"
 
 
-def test_an_unknown_option_of_submitit_is_refused(tmp_path):
-    settings = {"minutes": None, "options": {"slurm_partion": "gpu"}}
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"slurm_partion": "gpu"}, "slurm_partion"), ({"timeout_min": "long"}, "timeout_min")],
+)
+def test_options_that_submitit_does_not_take_are_refused_before_there_is_a_sweep(options, message):
+    with pytest.raises(ValueError, match=rf"^sweep\.options=.*: submitit: .*{message}"):
+        check_launcher({**LOCALLY, "options": options})
 
-    with pytest.raises(ValueError, match=r"sweep\.options=.*slurm_partion.*submitit"):
-        Submitit(Manifest(tmp_path, [], settings, ""))
+
+def test_a_job_has_no_limit_but_its_own_on_this_machine(tmp_path):
+    assert executor(LOCALLY, tmp_path, "a").parameters["timeout_min"] >= 365 * 24 * 60
+    limited = executor({**LOCALLY, "minutes": 9.5}, tmp_path, "a")
+    assert limited.parameters["timeout_min"] == 15  # and five to save and end
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Commands of Slurm; sbatch keeps what it was given."""
+    there = tmp_path / "bin"
+    there.mkdir()
+    for name, does in {"srun": "true", "sbatch": f"cp $1 {tmp_path}/given; echo job 7"}.items():
+        (there / name).write_text(f"#!/bin/sh\n{does}\n")
+        (there / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{there}:{os.environ['PATH']}")
+    return tmp_path / "given"
+
+
+def test_slurm_is_told_how_long_a_job_may_take(slurm, tmp_path):
+    with pytest.raises(ValueError, match=r"Slurm has to know how long .* write sweep\.minutes=…$"):
+        check_launcher(LOCALLY)
+
+    for settings, minutes in (
+        ({"minutes": 60.0}, 65),
+        ({"options": {"timeout_min": 7}}, 7),
+        ({"options": {"slurm_time": 8}}, 8),
+    ):
+        executor({**LOCALLY, **settings}, tmp_path / "submitit", "mine").submit(print)
+        assert f"#SBATCH --time={minutes}\n" in slurm.read_text()
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_jobs_of_submitit_saved_and_without_a_traceback(folder):  # noqa: F811
+    typed = ["sweep.launcher=submitit", "sweep.parallel=2", "data.files=text.txt", "seed=1,2,3"]
+    process = start(folder, *typed, "trainer.max_steps=1000000")
+    records = "logs/sweeps/seed/*/*/metrics.jsonl"
+    while sum(file.stat().st_size > 0 for file in folder.glob(records)) < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+
+    assert process.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in out + err
+    (sweep,) = folder.glob("logs/sweeps/seed/*")
+    jobs = Manifest.read(sweep).jobs
+    assert [job.status for job in jobs] == ["stopped", "stopped", "waiting"]
+    for job in jobs[:2]:
+        saved = checkpoints.read(sweep / job.folder / "checkpoints" / "last.ckpt")
+        assert saved["training"]["steps_done"] > 0
 
 
 @pytest.mark.slow

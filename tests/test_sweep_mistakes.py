@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from lmexp.__main__ import main
-from lmexp.sweep import launching, planning
+from lmexp.sweep import launchers, launching, planning
 
 MISTAKES = {
     "a model": ("model=lstm,gruu", "there is no conf/model/gruu.yaml; did you mean 'gru'?"),
@@ -133,3 +133,16 @@ def test_a_sweep_that_is_run_by_another_process_is_not_resumed_beside_it(tmp_pat
     assert status == 2
     said = f"lmexp: {tmp_path} is being run by another process: see how it stands by python -m lme"
     assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_launcher_without_its_package_is_refused_before_there_is_a_sweep(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launchers, "find_spec", lambda name: None)
+
+    assert main(["train", "-m", "seed=1,2", "sweep.launcher=submitit"]) == 2
+
+    said = "sweep.launcher=submitit needs the package submitit: pip install submitit"
+    assert capsys.readouterr().err == f"lmexp: {said}\n"
+    assert not (tmp_path / "logs").exists()

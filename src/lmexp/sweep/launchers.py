@@ -3,8 +3,10 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
 
 from lmexp.forwarding import Forwarder
 from lmexp.run_folder import read_recipe
@@ -25,12 +27,43 @@ class Launcher(Protocol):
     def close(self) -> None: ...
 
 
+def check_launcher(settings: Mapping[str, Any]) -> None:
+    """Refuse what a launcher cannot work with.
+
+    Args:
+        settings: the sweep's.
+
+    Raises:
+        ValueError: its package is not installed, it has no such option, or it needs one.
+    """
+    name, options = settings["launcher"], settings["options"]
+    if name == "local":
+        if options:
+            named = ", ".join(f"sweep.options.{option}" for option in options)
+            raise ValueError(
+                f"{named}: sweep.launcher=local has no options: leave this out, or write another "
+                "launcher"
+            )
+        return
+    if find_spec(name) is None:
+        raise ValueError(f"sweep.launcher={name} needs the package {name}: pip install {name}")
+    if name == "submitit":
+        from lmexp.sweep.submitit_launcher import executor
+
+        executor(settings, Path(), "")
+    else:
+        from lmexp.sweep.ray_launcher import remote_function
+
+        remote_function(settings)
+
+
 def launcher_of(manifest: Manifest, signals: Forwarder) -> Launcher:
     """The one that the sweep's settings name.
 
     Raises:
-        ValueError: its package is not installed.
+        ValueError: as of check_launcher.
     """
+    check_launcher(manifest.settings)
     name = manifest.settings["launcher"]
     if name == "submitit":
         from lmexp.sweep.submitit_launcher import Submitit

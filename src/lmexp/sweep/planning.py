@@ -14,6 +14,7 @@ from lmexp.grid import Dimension, Grid, check_space, grid
 from lmexp.recipe import Composition, composition
 from lmexp.run_folder import claim, claim_named
 from lmexp.secret_values import SecretError
+from lmexp.sweep.launchers import check_launcher
 from lmexp.sweep.manifest import NAME_BYTES, Job, Outline, recipe_hash
 from lmexp.sweep.search import COSTS, Direction
 from lmexp.sweep.study import Objective
@@ -132,12 +133,7 @@ def _check(composed: Composition) -> None:
 def _check_settings(planned: Sequence[Planned]) -> None:
     """How the sweep is run is one thing for all."""
     first = planned[0].settings
-    if first["launcher"] == "local" and first["options"]:
-        named = ", ".join(f"sweep.options.{name}" for name in first["options"])
-        raise ValueError(
-            f"{named}: sweep.launcher=local has no options: leave this out, or write another "
-            "launcher"
-        )
+    check_launcher(first)
     for job in planned[1:]:
         for key, value in job.settings.items():
             if value != first[key]:

@@ -1,6 +1,7 @@
 """Jobs of a sweep on a cluster of Ray; without one on a cluster of this machine alone."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from lmexp.sweep.manifest import Manifest
@@ -14,20 +15,13 @@ class Ray:
         manifest: of the sweep; `sweep.options` are options of a remote function, `num_gpus` say.
 
     Raises:
-        ValueError: ray is not installed, or knows no such option.
+        ValueError: ray knows no such option.
     """
 
     def __init__(self, manifest: Manifest) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise ValueError("sweep.launcher=ray needs the package ray: pip install ray") from None
-        self._ray = ray
-        options = {"max_retries": 0, **manifest.settings["options"]}
-        try:
-            self._run = ray.remote(run_task).options(**options)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"sweep.options={options}: ray: {error}") from None
+        import ray
+
+        self._ray, self._run = ray, remote_function(manifest.settings)
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
             ray.init(logging_level=logging.WARNING, include_dashboard=False)
@@ -56,3 +50,21 @@ class Ray:
         """End the cluster, if it was begun here."""
         if self._is_ours:
             self._ray.shutdown()
+
+
+def remote_function(settings: Mapping[str, Any]) -> Any:
+    """What Ray runs of a job.
+
+    Args:
+        settings: the sweep's.
+
+    Raises:
+        ValueError: ray knows no such option.
+    """
+    import ray
+
+    options = settings["options"]
+    try:
+        return ray.remote(run_task).options(**{"max_retries": 0, **options})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"sweep.options={options}: ray: {error}") from None

@@ -1,11 +1,18 @@
 """Jobs of a sweep under Slurm, through submitit; without Slurm by its local executor."""
 
+import contextlib
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from lmexp.sweep.manifest import Manifest
 from lmexp.sweep.watch import Task, run_task
 
 MARGIN_MINUTES = 5  # of Slurm's own limit beyond ours, for a job to save and end
+LIMITS = ("timeout_min", "slurm_time")  # options that say how long a job may take
+UNLIMITED_MINUTES = 366 * 24 * 60
 
 
 class Submitit:
@@ -15,29 +22,18 @@ class Submitit:
         manifest: of the sweep; `sweep.options` are submitit's parameters, `slurm_partition` say.
 
     Raises:
-        ValueError: submitit is not installed, or knows no such option.
+        ValueError: submitit knows no such option, or Slurm no limit of time.
     """
 
     def __init__(self, manifest: Manifest) -> None:
-        try:
-            import submitit
-        except ImportError:
-            raise ValueError(
-                "sweep.launcher=submitit needs the package submitit: pip install submitit"
-            ) from None
-        minutes = manifest.settings["minutes"]
-        options = {"name": manifest.folder.parent.name, **manifest.settings["options"]}
-        if minutes is not None:
-            options.setdefault("timeout_min", round(minutes) + MARGIN_MINUTES)
-        self._executor = submitit.AutoExecutor(folder=manifest.folder / "submitit")
-        try:
-            self._executor.update_parameters(**options)
-        except (NameError, TypeError, ValueError) as error:
-            raise ValueError(f"sweep.options={options}: submitit: {error}") from None
+        self._executor = executor(
+            manifest.settings, manifest.folder / "submitit", manifest.folder.parent.name
+        )
 
     def submit(self, task: Task) -> Any:
         """Put a job into the queue."""
-        return self._executor.submit(run_task, task)
+        with _errors_to(self._executor.folder / "controllers.txt"):
+            return self._executor.submit(run_task, task)
 
     def is_done(self, handle: Any) -> bool:
         """Whether the queue has done with it."""
@@ -45,7 +41,8 @@ class Submitit:
 
     def why(self, handle: Any) -> str:
         """What became of a job that could not say it itself."""
-        return f"Slurm: {handle.state}"
+        said = (handle.stderr() or "").strip().splitlines()
+        return ": ".join([f"submitit, {self._executor.cluster}", handle.state, *said[-1:]])
 
     def cancel(self, handle: Any) -> None:
         """Take a job out of the queue."""
@@ -53,3 +50,56 @@ class Submitit:
 
     def close(self) -> None:
         """Nothing is left to be done."""
+
+
+def executor(settings: Mapping[str, Any], folder: Path, name: str) -> Any:
+    """submitit's executor, of Slurm where there is one.
+
+    Without a limit of sweep.minutes a job has none on this machine, where submitit would end it
+    after two minutes. Slurm has to be given one: submitit would give it five minutes.
+
+    Args:
+        settings: the sweep's.
+        folder: for submitit's own files.
+        name: of the jobs.
+
+    Raises:
+        ValueError: submitit knows no such option, or Slurm no limit of time.
+    """
+    import submitit
+
+    own = submitit.AutoExecutor(folder=folder)
+    minutes = settings["minutes"]
+    options = {"name": name, **settings["options"]}
+    if minutes is not None:
+        options.setdefault("timeout_min", math.ceil(minutes) + MARGIN_MINUTES)
+    elif own.cluster != "slurm":
+        options.setdefault("timeout_min", UNLIMITED_MINUTES)
+    elif not any(limit in options for limit in LIMITS):
+        raise ValueError(
+            "sweep.launcher=submitit: Slurm has to know how long a job may take: write "
+            "sweep.minutes=…"
+        )
+    try:
+        own.update_parameters(**options)
+    except (AssertionError, NameError, TypeError, ValueError) as error:
+        raise ValueError(f"sweep.options={settings['options']}: submitit: {error}") from None
+    return own
+
+
+@contextlib.contextmanager
+def _errors_to(file: Path) -> Iterator[None]:
+    """What is started within writes its errors to a file.
+
+    Of submitit's local executor those are processes beside ours, in our terminal, which Ctrl-C
+    would make print a traceback each.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    before = os.dup(2)
+    try:
+        with file.open("ab") as own:
+            os.dup2(own.fileno(), 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
