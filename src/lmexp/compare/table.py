@@ -51,7 +51,16 @@ def _table(result: Result, title: str, *columns: str) -> Table:
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True
         if column.header == "verdict":
-            column.justify, column.no_wrap, column.min_width = "left", False, len("difference")
+            column.justify, column.no_wrap = "left", False
+    return table
+
+
+def _whole_words(table: Table) -> Table:
+    """Verdicts fold between their words, and take no more of a narrow terminal than these."""
+    for column in table.columns:
+        if column.header == "verdict":
+            words = [word for cell in column.cells for word in str(cell).split()]
+            column.min_width = max(map(len, words), default=0)
     return table
 
 
@@ -82,7 +91,7 @@ def _over_seeds(
         table = _table(result, title, *columns)
         for group, cells in zip(groups, rows, strict=True):
             table.add_row(Text(group.name), *cells)
-        tables.append(table)
+        tables.append(_whole_words(table))
     return tables
 
 
@@ -123,7 +132,7 @@ def _over_examples(result: Result, baseline: str, groups: Sequence[GroupResult])
                 written.p_value(row.p_randomisation_corrected),
                 row.verdict,
             )
-    return table
+    return _whole_words(table)
 
 
 def _cost(result: Result) -> Table:
