@@ -46,7 +46,7 @@ def sweep(tmp_path, monkeypatch):
     folder = tmp_path / "sweep"
     (folder / "code").mkdir(parents=True)
     settings = {"search": {**SETTINGS, "trials": 2}, "parallel": 1, "launcher": "local"}
-    settings |= {"minutes": None, "silent_minutes": None}
+    settings |= {"options": {}, "minutes": None, "silent_minutes": None}
     outline = Outline(
         *("model=gru", ["data=ptb", "model=gru"], [], OBJECTIVES[:1], [list(RATE)]),
         swept=["model=gru"],
