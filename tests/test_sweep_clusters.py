@@ -12,9 +12,11 @@ from test_sweep import folder, start  # noqa: F401
 
 from lmexp import checkpoint as checkpoints
 from lmexp.forwarding import Forwarder
-from lmexp.sweep import watch
+from lmexp.sweep import launching, watch
 from lmexp.sweep.launchers import check_launcher
+from lmexp.sweep.launching import _run_all
 from lmexp.sweep.manifest import Job, Manifest, read_job, write_job
+from lmexp.sweep.queue import Listed
 from lmexp.sweep.remote import Remote
 from lmexp.sweep.submitit_launcher import executor
 from lmexp.sweep.watch import STOP, Task, run_task
@@ -60,6 +62,34 @@ def remote(tmp_path):
     for job in jobs:
         launcher.start(Task(job, str(tmp_path), str(tmp_path), None, None, False, {}))
     return launcher, cluster, signals
+
+
+def test_a_sweep_looks_at_jobs_that_run_on_a_cluster(tmp_path, monkeypatch):
+    """Of a search, that is what prunes trials."""
+    monkeypatch.setattr(launching, "LOOK_SECONDS", 0.0)
+    (tmp_path / "0").mkdir()
+    settings = {"launcher": "submitit", "parallel": 1, "minutes": None, "silent_minutes": None}
+    manifest = Manifest(tmp_path, [Job("0", [], "")], settings, "")
+    cluster, queue = Cluster(), Listed(manifest)
+    seen: list[list[str]] = []
+
+    def look(running):
+        seen.append([job.folder for job in running])
+        if len(seen) == 1:
+            write_job(Job("0", [], "", status="running"), tmp_path / "0")
+        elif seen[-1]:
+            write_job(Job("0", [], "", status="finished"), tmp_path / "0")
+            cluster.done.add(0)
+        time.sleep(0.1)
+
+    monkeypatch.setattr(queue, "look", look)
+    signals = Forwarder()
+
+    _run_all(manifest, queue, Remote(manifest, signals, cluster), signals)
+
+    assert seen[0] == []
+    assert ["0"] in seen
+    assert manifest.jobs[0].status == "finished"
 
 
 def test_what_a_job_noted_itself_is_what_comes_back(remote, tmp_path):

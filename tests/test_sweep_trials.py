@@ -14,7 +14,7 @@ from simulated_search import OBJECTIVES, RATE, SETTINGS, STEPS, Killed, loss
 from lmexp.forwarding import Forwarder
 from lmexp.run_folder import read_recipe
 from lmexp.sweep import code, launching, queue, search, study
-from lmexp.sweep.launchers import Local
+from lmexp.sweep.launchers import Local, jobs_at_once
 from lmexp.sweep.launching import resume
 from lmexp.sweep.manifest import Manifest, Outline, recipe_hash
 from lmexp.sweep.planning import plan, studies_of
@@ -102,7 +102,7 @@ def test_a_signal_of_the_terminal_does_not_reach_the_composer(sweep):
         (1, "4,5", ["4", "5"]),
         (2, "4,5,6,7", ["4,5", "6,7"]),
         (2, "4,5", [None]),
-        ("auto", "4,5", [None]),
+        ("auto", "4,5", [None]),  # all of them, by a strategy over all
         (None, "4,5", [None]),  # the search decides
     ],
 )
@@ -132,6 +132,16 @@ class Started:
         self.job, self.process = task.job, None
 
 
+def test_as_many_jobs_run_side_by_side_as_there_are_devices_for(sweep, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    manifest = Manifest.read(sweep)
+    manifest.studies[0].devices = 1
+    assert jobs_at_once(manifest) == 4
+
+    manifest.settings["launcher"] = "submitit"
+    assert jobs_at_once(manifest) == manifest.settings["parallel"] == 1
+
+
 def task_of(manifest: Manifest, job) -> Task:
     return Task(job, str(manifest.folder), str(manifest.folder), None, None, False, {})
 
@@ -140,6 +150,8 @@ def task_of(manifest: Manifest, job) -> Task:
     ("typed", "expected"),
     [
         ("trainer.devices=2", (2, "cpu")),
+        ("trainer.devices=auto", (1, "cpu")),  # as hardware.choose reads it
+        ("trainer.strategy=choice(auto,ddp)", (None, "cpu")),
         ("trainer.devices=choice(1,2)", (None, "cpu")),
     ],
 )

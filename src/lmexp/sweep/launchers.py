@@ -127,6 +127,18 @@ class Local:
         self._signals.send_to(*(watch.process for watch, _ in self._watches))
 
 
+def jobs_at_once(manifest: Manifest) -> int:
+    """How many run side by side: on this machine there may be devices for more than one."""
+    is_local = manifest.settings["launcher"] == "local"
+    return len(_places(manifest)) if is_local else int(manifest.settings["parallel"])
+
+
+def devices_of(trainer: Mapping[str, Any]) -> Any:
+    """What a run takes: `auto` is one device, but for a strategy over all (hardware.choose)."""
+    is_one = trainer["devices"] == "auto" and trainer["strategy"] == "auto"
+    return 1 if is_one else trainer["devices"]
+
+
 def _places(manifest: Manifest) -> list[dict[str, str]]:
     """The environment of each job that may run at a time."""
     parallel: int = manifest.settings["parallel"]
@@ -147,7 +159,7 @@ def _devices(manifest: Manifest) -> int:
     for job in manifest.jobs if not asked else ():
         if job.taken_from is None:
             trainer = read_recipe(manifest.folder / job.folder)["trainer"]
-            asked.append((trainer["devices"], trainer["accelerator"]))
+            asked.append((devices_of(trainer), trainer["accelerator"]))
     counts = [own for own, kind in asked if isinstance(own, int) and kind != "cpu"]
     return max(counts, default=0) if len(counts) == len(asked) else 0
 

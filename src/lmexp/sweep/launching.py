@@ -12,7 +12,7 @@ from lmexp.forwarding import Forwarder
 from lmexp.run_folder import held, is_held, write_recipe
 from lmexp.sweep.code import CODE, freeze_code
 from lmexp.sweep.earlier import Taken, on_data_of, take_over
-from lmexp.sweep.launchers import Launcher, launcher_of
+from lmexp.sweep.launchers import Launcher, jobs_at_once, launcher_of
 from lmexp.sweep.manifest import DONE, Job, Manifest, read_job, write_job
 from lmexp.sweep.planning import Plan, claim_folder, grouped, jobs_of, plan, studies_of
 from lmexp.sweep.queue import Listed, Queue, Trials
@@ -118,13 +118,15 @@ def _wait_for_orphans(manifest: Manifest) -> None:
 
 def _run(manifest: Manifest) -> int:
     queue = Trials(manifest) if manifest.studies else Listed(manifest)
-    _announce(manifest)
+    at_once = jobs_at_once(manifest)
+    _announce(manifest, at_once)
     signals = Forwarder()
     signals.install()
     try:
         launcher = launcher_of(manifest, signals)
         try:
-            _run_all(manifest, queue, launcher, signals)
+            shows = at_once == 1 and manifest.settings["launcher"] == "local"
+            _run_all(manifest, queue, launcher, signals, shows=shows)
         finally:
             launcher.close()
     finally:
@@ -137,8 +139,7 @@ def _run(manifest: Manifest) -> int:
     return int(any(job.status not in DONE for job in manifest.jobs))
 
 
-def _announce(manifest: Manifest) -> None:
-    at_once = manifest.settings["parallel"]
+def _announce(manifest: Manifest, at_once: int) -> None:
     order = "one after the other" if at_once == 1 else f"{at_once} at once"
     waiting = sum(job.status not in DONE for job in manifest.jobs)
     what = f"{waiting} runs"
@@ -148,8 +149,18 @@ def _announce(manifest: Manifest) -> None:
     print(f"{what} in {manifest.folder}, {order}", flush=True)
 
 
-def _run_all(manifest: Manifest, queue: Queue, launcher: Launcher, signals: Forwarder) -> None:
-    """Start jobs as room is made for them, until none is left or a signal came."""
+def _run_all(
+    manifest: Manifest, queue: Queue, launcher: Launcher, signals: Forwarder, *, shows: bool = False
+) -> None:
+    """Start jobs as room is made for them, until none is left or a signal came.
+
+    Args:
+        manifest: of the sweep.
+        queue: what is to be run.
+        launcher: where.
+        signals: after one, nothing more is started.
+        shows: the standard output of jobs, instead of keeping it.
+    """
     number, is_over = 0, False
     while not is_over or launcher.is_busy:
         while not is_over and launcher.has_room:
@@ -163,7 +174,7 @@ def _run_all(manifest: Manifest, queue: Queue, launcher: Launcher, signals: Forw
             if job.status in ("failed", "finished"):  # not composed, or as another trial was
                 _end(manifest, queue, job)
                 continue
-            _note(manifest, launcher.start(_task(manifest, job)))
+            _note(manifest, launcher.start(_task(manifest, job, shows=shows)))
         for job in launcher.ended():
             if signals.received is not None and job.status == "failed":
                 job.status, job.cause, job.error = "stopped", None, None
@@ -181,7 +192,7 @@ def _end(manifest: Manifest, queue: Queue, job: Job) -> None:
         say(f"{folder}: {job.cause} (exit status {job.return_code}): {job.error}")
 
 
-def _task(manifest: Manifest, job: Job) -> Task:
+def _task(manifest: Manifest, job: Job, *, shows: bool) -> Task:
     settings = manifest.settings
     return Task(
         job,
@@ -189,7 +200,7 @@ def _task(manifest: Manifest, job: Job) -> Task:
         str(Path.cwd()),
         settings["minutes"],
         settings["silent_minutes"],
-        shows=settings["parallel"] == 1 and settings["launcher"] == "local",
+        shows=shows,
         environment={},
     )
 

@@ -14,7 +14,7 @@ from lmexp.grid import Dimension, Grid, check_space, grid
 from lmexp.recipe import Composition, composition
 from lmexp.run_folder import claim, claim_named
 from lmexp.secret_values import SecretError
-from lmexp.sweep.launchers import check_launcher
+from lmexp.sweep.launchers import check_launcher, devices_of
 from lmexp.sweep.manifest import NAME_BYTES, Job, Outline, recipe_hash
 from lmexp.sweep.search import COSTS, Direction
 from lmexp.sweep.study import Objective
@@ -22,7 +22,8 @@ from lmexp.targets import allowed_packages, build
 from lmexp.wandb_names import LONGEST_TAG
 
 SWEEPS = Path("logs", "sweeps")
-WHERE = ("trainer", "trainer.devices", "trainer.accelerator")  # keys that say where a run runs
+# Keys that say where a run runs.
+WHERE = ("trainer", "trainer.devices", "trainer.accelerator", "trainer.strategy")
 
 
 class Planned(NamedTuple):
@@ -205,7 +206,7 @@ def studies_of(planned: Plan) -> list[Outline]:
             objectives=[list(objective) for objective in objectives_of(composed)],
             space=[list(dimension) for dimension in planned.space],
             swept=swept,
-            devices=None if are_searched else composed.recipe["trainer"]["devices"],
+            devices=None if are_searched else devices_of(composed.recipe["trainer"]),
             accelerator=composed.recipe["trainer"]["accelerator"],
         )
         for swept, composed, typed in planned.combinations

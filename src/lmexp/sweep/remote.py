@@ -3,6 +3,8 @@
 The folder of the sweep has to be one that all machines see.
 """
 
+import math
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,7 +12,7 @@ from lmexp.forwarding import Forwarder
 from lmexp.secret_values import hidden
 from lmexp.sweep import causes
 from lmexp.sweep.manifest import Job, Manifest, read_job, write_job
-from lmexp.sweep.watch import STOP, Task
+from lmexp.sweep.watch import LOOK_SECONDS, STOP, Task
 
 
 class Cluster(Protocol):
@@ -37,6 +39,7 @@ class Remote:
         self._room: int = manifest.settings["parallel"]
         self._handed: list[tuple[Task, Any]] = []
         self._are_told = False
+        self._looked = -math.inf
 
     @property
     def has_room(self) -> bool:
@@ -55,6 +58,7 @@ class Remote:
 
     def ended(self) -> list[Job]:
         """Jobs that have ended since the last call."""
+        self._note_begun()
         if self._signals.received is not None and not self._are_told:
             self._are_told = True
             for task, handle in self._handed:
@@ -67,6 +71,15 @@ class Remote:
     def close(self) -> None:
         """Leave the cluster."""
         self._cluster.close()
+
+    def _note_begun(self) -> None:
+        """Jobs that run there say so in their folders; from then on trials are watched."""
+        if time.monotonic() < self._looked + LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        for task, _ in self._handed:
+            if read_job(Path(task.sweep) / task.job.folder, task.job).status == "running":
+                task.job.status = "running"
 
     def _stop(self, task: Task, handle: Any) -> None:
         folder = Path(task.sweep) / task.job.folder

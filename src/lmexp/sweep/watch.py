@@ -162,7 +162,8 @@ class _Sign(NamedTuple):
 
     def is_alive_since(self, before: "_Sign") -> bool:
         used = self.cpu_seconds - before.cpu_seconds
-        is_busy = used > max(IDLE_SHARE * (self.at - before.at), LOOK_SECONDS)
+        # Where a worker has ended, what it had used is gone from the sum: that is a sign too.
+        is_busy = used < 0 or used > max(IDLE_SHARE * (self.at - before.at), LOOK_SECONDS)
         return self.written > before.written or is_busy or sys.platform != "linux"
 
 
