@@ -16,7 +16,7 @@ from lmexp.environment import usable_cores
 from lmexp.grid import expand
 from lmexp.run_folder import read_recipe
 from lmexp.sweep import causes
-from lmexp.sweep.launchers import Local
+from lmexp.sweep.launchers import Local, are_side_by_side
 from lmexp.sweep.launching import sweep
 from lmexp.sweep.manifest import Job, Manifest
 from lmexp.sweep.planning import plan
@@ -207,6 +207,13 @@ def test_jobs_side_by_side_share_the_cores_and_say_so_in_their_recipes():
 
     assert alone.composed.recipe["trainer"]["threads"] is None
     assert beside.composed.recipe["trainer"]["threads"] == 1
+
+
+def test_jobs_on_machines_of_their_own_share_no_cores():
+    settings = {"launcher": "ray", "parallel": 64}
+
+    assert not are_side_by_side(settings)
+    assert are_side_by_side({**settings, "launcher": "local"})
 
 
 def test_how_a_sweep_is_run_cannot_be_swept():

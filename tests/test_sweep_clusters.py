@@ -18,7 +18,7 @@ from lmexp.sweep.launching import _run_all
 from lmexp.sweep.manifest import Job, Manifest, read_job, write_job
 from lmexp.sweep.queue import Listed
 from lmexp.sweep.remote import Remote
-from lmexp.sweep.submitit_launcher import executor
+from lmexp.sweep.submitit_launcher import Submitit, executor
 from lmexp.sweep.watch import STOP, Task, run_task
 
 LOCALLY = {"launcher": "submitit", "minutes": None, "options": {}}  # there is no Slurm here
@@ -141,6 +141,26 @@ def test_a_signal_stops_jobs_under_way_and_takes_back_those_in_the_queue(remote,
     assert job.status == "stopped"
 
 
+def test_a_job_that_runs_in_its_first_copy_is_not_run_by_the_second(tmp_path, monkeypatch):
+    (tmp_path / "0").mkdir()
+    write_job(Job("0", [], status="running"), tmp_path / "0")
+    monkeypatch.setattr(watch, "Watch", None)  # nothing is started
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.0)
+    looks = []
+
+    def is_held(asked):
+        looks.append(asked)
+        if len(looks) == 3:
+            write_job(Job("0", [], status="finished"), tmp_path / "0")
+        return len(looks) < 3
+
+    monkeypatch.setattr(watch, "is_held", is_held)
+    task = Task(Job("0", []), str(tmp_path), str(tmp_path), None, None, False, {})
+
+    assert run_task(task).status == "finished"
+    assert looks == [tmp_path / "0"] * 3
+
+
 def test_a_job_that_a_queue_holds_twice_is_run_once(tmp_path, monkeypatch):
     (tmp_path / "0").mkdir()
     write_job(Job("0", [], status="finished"), tmp_path / "0")
@@ -189,6 +209,19 @@ def test_slurm_is_told_how_long_a_job_may_take(slurm, tmp_path):
     ):
         executor({**LOCALLY, **settings}, tmp_path / "submitit", "mine").submit(print)
         assert f"#SBATCH --time={minutes}\n" in slurm.read_text()
+
+
+def test_a_queue_that_refuses_a_job_is_told_in_one_line(slurm, tmp_path):
+    (slurm.parent / "bin" / "sbatch").write_text(
+        "#!/bin/sh\necho QOSMaxSubmitJobLimit >&2; exit 1\n"
+    )
+    settings = {**LOCALLY, "minutes": 5}
+    task = Task(Job("0", []), str(tmp_path), str(tmp_path), 5, None, False, {})
+
+    with pytest.raises(
+        ValueError, match=rf"(?s)^0 is refused by sbatch \(.*QOSMax.* {tmp_path} go"
+    ):
+        Submitit(Manifest(tmp_path / "sweep", [], settings, "")).submit(task)
 
 
 @pytest.mark.slow

@@ -133,6 +133,13 @@ def jobs_at_once(manifest: Manifest) -> int:
     return len(_places(manifest)) if is_local else int(manifest.settings["parallel"])
 
 
+def are_side_by_side(settings: Mapping[str, Any]) -> bool:
+    """Whether jobs at once share the cores of this machine, which submitit leaves where srun is."""
+    name = settings["launcher"]
+    is_here = name == "local" or (name == "submitit" and shutil.which("srun") is None)
+    return is_here and settings["parallel"] > 1
+
+
 def devices_of(trainer: Mapping[str, Any]) -> Any:
     """What a run takes: `auto` is one device, but for a strategy over all (hardware.choose)."""
     is_one = trainer["devices"] == "auto" and trainer["strategy"] == "auto"

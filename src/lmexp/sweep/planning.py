@@ -14,7 +14,7 @@ from lmexp.grid import Dimension, Grid, check_space, grid
 from lmexp.recipe import Composition, composition
 from lmexp.run_folder import claim, claim_named
 from lmexp.secret_values import SecretError
-from lmexp.sweep.launchers import check_launcher, devices_of
+from lmexp.sweep.launchers import are_side_by_side, check_launcher, devices_of
 from lmexp.sweep.manifest import NAME_BYTES, Job, Outline, recipe_hash
 from lmexp.sweep.search import COSTS, Direction
 from lmexp.sweep.study import Objective
@@ -146,9 +146,9 @@ def _check_settings(planned: Sequence[Planned]) -> None:
 
 def _share_cores(composed: Composition) -> None:
     """Jobs side by side share the cores, which its recipe says: a job run alone takes as many."""
-    parallel, trainer = composed.recipe["sweep"]["parallel"], composed.recipe["trainer"]
-    if parallel > 1 and trainer["threads"] is None:
-        trainer["threads"] = max(1, usable_cores() // parallel)
+    settings, trainer = composed.recipe["sweep"], composed.recipe["trainer"]
+    if are_side_by_side(settings) and trainer["threads"] is None:
+        trainer["threads"] = max(1, usable_cores() // settings["parallel"])
 
 
 def _build_sizes(planned: Sequence[Planned]) -> None:

@@ -31,9 +31,21 @@ class Submitit:
         )
 
     def submit(self, task: Task) -> Any:
-        """Put a job into the queue."""
-        with _errors_to(self._executor.folder / "controllers.txt"):
-            return self._executor.submit(run_task, task)
+        """Put a job into the queue.
+
+        Raises:
+            ValueError: the queue refuses it.
+        """
+        from submitit.core.utils import FailedJobError
+
+        try:
+            with _errors_to(self._executor.folder / "controllers.txt"):
+                return self._executor.submit(run_task, task)
+        except FailedJobError as error:
+            raise ValueError(
+                f"{task.job.folder} is refused by sbatch ({error}): jobs under way go on, and "
+                f"python -m lmexp sweep resume {task.sweep} goes on with the others"
+            ) from None
 
     def is_done(self, handle: Any) -> bool:
         """Whether the queue has done with it."""
@@ -46,7 +58,7 @@ class Submitit:
 
     def cancel(self, handle: Any) -> None:
         """Take a job out of the queue."""
-        handle.cancel()
+        handle.cancel(check=False)  # it may have ended meanwhile
 
     def close(self) -> None:
         """Nothing is left to be done."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from lmexp.launch_ranks import SWEEP_PARENT
 from lmexp.record_files import METRICS
-from lmexp.run_folder import RECIPE
+from lmexp.run_folder import RECIPE, is_held
 from lmexp.secret_values import hidden
 from lmexp.sweep import causes, code
 from lmexp.sweep.manifest import DONE, Job, now, read_job, write_job
@@ -192,7 +192,10 @@ def run_task(task: Task) -> Job:
 
     A queue may hold it twice, when its sweep was killed and resumed: it is run once.
     """
-    known = read_job(Path(task.sweep) / task.job.folder, task.job)
+    folder = Path(task.sweep) / task.job.folder
+    while is_held(folder):
+        time.sleep(LOOK_SECONDS)
+    known = read_job(folder, task.job)
     if known.status in DONE:
         return known
     watch = Watch(task)
