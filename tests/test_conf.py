@@ -177,6 +177,14 @@ def test_a_name_that_is_no_folder_is_refused(name):
         check({**composed, "name": name})
 
 
+@pytest.mark.parametrize("key", ["name", "sweep.name"])
+def test_a_name_that_no_file_system_takes_is_refused(key):
+    composed = recipe.composition([f"{key}='{'文' * 86}'"], None, ())
+
+    with pytest.raises(ValueError, match="258 bytes name no folder, which takes 255"):
+        check(composed.recipe, (), composed.origins)
+
+
 def test_a_name_may_hold_backslashes_and_letters():
     check({**recipe.compose([]), "name": r"a\name\0"})
 

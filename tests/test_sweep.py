@@ -16,7 +16,7 @@ from lmexp.environment import usable_cores
 from lmexp.grid import expand
 from lmexp.run_folder import read_recipe
 from lmexp.sweep import causes
-from lmexp.sweep.launchers import Local, are_side_by_side
+from lmexp.sweep.launchers import Asked, Local, jobs_on_these_cores
 from lmexp.sweep.launching import sweep
 from lmexp.sweep.manifest import Job, Manifest
 from lmexp.sweep.planning import plan
@@ -212,8 +212,17 @@ def test_jobs_side_by_side_share_the_cores_and_say_so_in_their_recipes():
 def test_jobs_on_machines_of_their_own_share_no_cores():
     settings = {"launcher": "ray", "parallel": 64}
 
-    assert not are_side_by_side(settings)
-    assert are_side_by_side({**settings, "launcher": "local"})
+    assert jobs_on_these_cores(settings, []) == 1
+    assert jobs_on_these_cores({**settings, "launcher": "local"}, []) == 64
+
+
+def test_jobs_on_gpus_of_one_machine_share_its_cores(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    settings = {"launcher": "local", "parallel": 1}
+
+    assert jobs_on_these_cores(settings, [Asked(1, "auto"), Asked(2, "auto")]) == 2
+    assert jobs_on_these_cores(settings, [Asked(1, "auto"), Asked(None, "auto")]) == 1
+    assert jobs_on_these_cores(settings, [Asked(1, "cpu")]) == 1
 
 
 def test_how_a_sweep_is_run_cannot_be_swept():

@@ -13,15 +13,11 @@ from test_sweep import folder, start  # noqa: F401
 from lmexp import checkpoint as checkpoints
 from lmexp.forwarding import Forwarder
 from lmexp.sweep import launching, watch
-from lmexp.sweep.launchers import check_launcher
 from lmexp.sweep.launching import _run_all
 from lmexp.sweep.manifest import Job, Manifest, read_job, write_job
 from lmexp.sweep.queue import Listed
 from lmexp.sweep.remote import Remote
-from lmexp.sweep.submitit_launcher import Submitit, executor
 from lmexp.sweep.watch import STOP, Task, run_task
-
-LOCALLY = {"launcher": "submitit", "minutes": None, "options": {}}  # there is no Slurm here
 
 
 class Cluster:
@@ -116,6 +112,23 @@ def test_a_job_that_died_with_its_machine_is_a_killed_one(remote, tmp_path):
     assert (job.status, job.cause, job.error) == ("failed", "killed", "Slurm: NODE_FAIL of 1")
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "submitit, slurm: OUT_OF_MEMORY",
+        "Ray: Task was killed due to the node running low on memory.",
+    ],
+)
+def test_a_job_that_a_cluster_ended_for_memory_is_told_from_one_that_died(said, remote, tmp_path):
+    launcher, cluster, _ = remote
+    cluster.why = lambda _: said
+    cluster.done.add(1)
+
+    (job,) = launcher.ended()
+
+    assert (job.cause, job.error) == ("out of memory", said)
+
+
 def test_what_a_cluster_says_is_kept_without_secrets(remote, tmp_path, monkeypatch):
     launcher, cluster, _ = remote
     monkeypatch.setenv("STORE_TOKEN", "correct-horse")
@@ -169,59 +182,6 @@ def test_a_job_that_a_queue_holds_twice_is_run_once(tmp_path, monkeypatch):
     task = Task(Job("0", []), str(tmp_path), str(tmp_path), None, None, False, {})
 
     assert run_task(task).status == "finished"
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"slurm_partion": "gpu"}, "slurm_partion"), ({"timeout_min": "long"}, "timeout_min")],
-)
-def test_options_that_submitit_does_not_take_are_refused_before_there_is_a_sweep(options, message):
-    with pytest.raises(ValueError, match=rf"^sweep\.options=.*: submitit: .*{message}"):
-        check_launcher({**LOCALLY, "options": options})
-
-
-def test_a_job_has_no_limit_but_its_own_on_this_machine(tmp_path):
-    assert executor(LOCALLY, tmp_path, "a").parameters["timeout_min"] >= 365 * 24 * 60
-    limited = executor({**LOCALLY, "minutes": 9.5}, tmp_path, "a")
-    assert limited.parameters["timeout_min"] == 15  # and five to save and end
-
-
-@pytest.fixture
-def slurm(tmp_path, monkeypatch):
-    """Commands of Slurm; sbatch keeps what it was given."""
-    there = tmp_path / "bin"
-    there.mkdir()
-    for name, does in {"srun": "true", "sbatch": f"cp $1 {tmp_path}/given; echo job 7"}.items():
-        (there / name).write_text(f"#!/bin/sh\n{does}\n")
-        (there / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{there}:{os.environ['PATH']}")
-    return tmp_path / "given"
-
-
-def test_slurm_is_told_how_long_a_job_may_take(slurm, tmp_path):
-    with pytest.raises(ValueError, match=r"Slurm has to know how long .* write sweep\.minutes=…$"):
-        check_launcher(LOCALLY)
-
-    for settings, minutes in (
-        ({"minutes": 60.0}, 65),
-        ({"options": {"timeout_min": 7}}, 7),
-        ({"options": {"slurm_time": 8}}, 8),
-    ):
-        executor({**LOCALLY, **settings}, tmp_path / "submitit", "mine").submit(print)
-        assert f"#SBATCH --time={minutes}\n" in slurm.read_text()
-
-
-def test_a_queue_that_refuses_a_job_is_told_in_one_line(slurm, tmp_path):
-    (slurm.parent / "bin" / "sbatch").write_text(
-        "#!/bin/sh\necho QOSMaxSubmitJobLimit >&2; exit 1\n"
-    )
-    settings = {**LOCALLY, "minutes": 5}
-    task = Task(Job("0", []), str(tmp_path), str(tmp_path), 5, None, False, {})
-
-    with pytest.raises(
-        ValueError, match=rf"(?s)^0 is refused by sbatch \(.*QOSMax.* {tmp_path} go"
-    ):
-        Submitit(Manifest(tmp_path / "sweep", [], settings, "")).submit(task)
 
 
 @pytest.mark.slow

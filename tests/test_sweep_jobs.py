@@ -11,42 +11,13 @@ from pathlib import Path
 import pytest
 
 from lmexp.sweep import causes, code, watch
-from lmexp.sweep.causes import judge
 from lmexp.sweep.command import newest_sweep
 from lmexp.sweep.earlier import Taken, take_over
 from lmexp.sweep.manifest import Job, Manifest, read_job, recipe_hash
-from lmexp.sweep.planning import grouped
+from lmexp.sweep.planning import folder_name, grouped
 from lmexp.sweep.watch import Task, Watch
 
 NAN = "lmexp: the loss of step 3 is not finite: no checkpoint was overwritten\nlmexp: the batch is"
-
-
-@pytest.mark.parametrize(
-    ("return_code", "said", "oom_kills", "cause"),
-    [
-        (1, NAN, 0, causes.NOT_FINITE),
-        (2, NAN, 0, causes.ERROR),  # a remark of a run that left the step out, and failed later
-        (2, "lmexp: out of memory in step 3: try data.batch_size=4", 0, causes.OUT_OF_MEMORY),
-        (1, "torch.OutOfMemoryError: CUDA out of memory. Tried", 0, causes.OUT_OF_MEMORY),
-        (1, "OSError: [Errno 12] Cannot allocate memory", 0, causes.OUT_OF_MEMORY),
-        (-9, "", 1, causes.OUT_OF_MEMORY),
-        (137, "lmexp: rank 1 was killed by SIGKILL", 1, causes.OUT_OF_MEMORY),
-        (-9, "", 0, causes.KILLED),
-        (137, "lmexp: rank 1 was killed by SIGKILL", 0, causes.KILLED),
-        (-11, "", 1, causes.KILLED),
-        (2, "lmexp: missing.txt: No such file", 0, causes.ERROR),
-        (1, "Traceback\nKeyError: 'a'", 0, causes.ERROR),
-    ],
-)
-def test_an_end_is_judged_by_status_words_and_kills(return_code, said, oom_kills, cause):
-    ended = judge(return_code, said, oom_kills)
-
-    assert (ended.status, ended.cause) == ("failed", cause)
-    assert cause in causes.CAUSES
-
-
-def test_a_good_end_has_no_cause():
-    assert judge(0, NAN, 3) == ("finished", None, None)
 
 
 @pytest.fixture
@@ -262,27 +233,10 @@ def test_what_an_earlier_sweep_finished_on_equal_code_and_data_is_taken_over(
         assert (taken.taken_from, taken.status) == (None, "waiting")
 
 
-def test_the_code_is_copied_with_its_configuration_and_hashed(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "own_package").mkdir()
-    (tmp_path / "own_package" / "__init__.py").write_text("WIDTH = 8\n")
-    found = []
-    for number in range(3):
-        (tmp_path / f"sweep{number}").mkdir()
-        found.append(code.freeze_code(tmp_path / f"sweep{number}", ["lmexp", "own_package.nets"]))
-        if number == 1:
-            (tmp_path / "own_package" / "__init__.py").write_text("WIDTH = 9\n")
+def test_names_of_folders_are_cut_by_bytes_and_at_characters():
+    name = folder_name("0", ["data.files=" + "文" * 60])
 
-    assert found[0] == found[1] != found[2]
-    copied = tmp_path / "sweep0" / "code"
-    assert (copied / "lmexp" / "conf" / "train.yaml").is_file()
-    assert (copied / "lmexp" / "train.py").is_file()
-    assert (copied / "own_package" / "__init__.py").read_text() == "WIDTH = 8\n"
-
-
-def test_a_package_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="--allow-targets not_there: no module of that name"):
-        code.freeze_code(tmp_path, ["not_there"])
+    assert name == "0_data.files-" + "文" * 29  # 13 bytes and 3 each: 100 at most
 
 
 def test_a_name_means_its_newest_sweep(tmp_path, monkeypatch):

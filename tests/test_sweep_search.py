@@ -15,6 +15,7 @@ from lmexp.sweep.manifest import Manifest
 from lmexp.sweep.planning import plan, studies_of
 from lmexp.sweep.queue import Trials
 from lmexp.sweep.search import Search
+from lmexp.sweep.study import _sampler
 
 
 @pytest.mark.parametrize("pruner", ["median", "halving"])
@@ -84,6 +85,12 @@ def test_a_trial_that_was_asked_for_and_never_became_a_job_is_replaced(search, t
     assert all(job.status == "finished" for job in again.jobs)
 
 
+def test_several_generations_fit_into_a_short_search():
+    sampler = _sampler({**SETTINGS, "sampler": "nsgaii", "startup_trials": 6}, 0)
+
+    assert sampler.population_size == 6
+
+
 def test_studies_take_turns(search):
     _, manifest = search("two", studies=(("model=gru",), ("model=lstm", "name='a b'")), trials=2)
 
@@ -151,6 +158,10 @@ def test_a_plan_of_a_search_has_its_studies_objectives_and_space():
     ("typed", "message"),
     [
         (["optimizer.lr=interval(1,2)"], "add sweep=search to search in it"),
+        (
+            ["sweep=search", "model.num_layers=tag(log,range(1,17,2))"],
+            "model.num_layers cannot be searched so: Optuna: ",
+        ),
         (["sweep=search"], "nothing is searched: write for example"),
         (["sweep=search", "model.d_model=int(interval(-8,64))"], "model.d_model=-8"),
         (["sweep=search", "model.num_layers=choice(1,two)"], "model.num_layers=two"),

@@ -16,7 +16,7 @@ from lmexp.run_folder import read_recipe
 from lmexp.sweep import code, launching, queue, search, study
 from lmexp.sweep.launchers import Local, jobs_at_once
 from lmexp.sweep.launching import resume
-from lmexp.sweep.manifest import Manifest, Outline, recipe_hash
+from lmexp.sweep.manifest import Job, Manifest, Outline, recipe_hash
 from lmexp.sweep.planning import plan, studies_of
 from lmexp.sweep.queue import Trials
 from lmexp.sweep.watch import Task
@@ -28,10 +28,12 @@ PROGRAM = """
         if pathlib.Path("refuses").exists():
             sys.exit("lmexp: optimizer.lr is refused")
         recipe = {"seed": 1, "logger": {}, "words": words, "session": os.getsid(0)}
+        recipe["directory"] = os.getcwd()
         print(json.dumps(recipe))
     else:
         folder = pathlib.Path(words[words.index("--folder") + 1])
         (folder / "summary.json").write_text('{"best/loss": 1.5}')
+        (folder / "directory").write_text(os.getcwd())
     """
 
 
@@ -93,7 +95,50 @@ def test_a_search_goes_on_after_a_trial_that_could_not_be_composed(sweep, tmp_pa
 
 
 def test_a_signal_of_the_terminal_does_not_reach_the_composer(sweep):
-    assert search.frozen_recipe(sweep, [], [])["session"] != os.getsid(0)
+    assert search.frozen_recipe(Manifest.read(sweep), [], [])["session"] != os.getsid(0)
+
+
+def test_a_sweep_goes_on_where_it_was_launched_whoever_resumes_it(sweep, tmp_path, monkeypatch):
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+
+    assert resume(sweep) == 0
+
+    jobs = Manifest.read(sweep).jobs
+    assert len(jobs) == 2
+    for job in jobs:
+        assert read_recipe(sweep / job.folder)["directory"] == str(tmp_path)
+        assert (sweep / job.folder / "directory").read_text() == str(tmp_path)
+
+
+def test_a_job_whose_earlier_run_is_gone_is_a_failed_one_until_it_is_back(tmp_path, capsys):
+    (tmp_path / "1" / "0").mkdir(parents=True)
+    (tmp_path / "2" / "code").mkdir(parents=True)
+    taken = Job("0", [], status="finished", taken_from="../1/0", seconds=2.0)
+    settings = {"search": None, "parallel": 1, "launcher": "local", "options": {}}
+    settings |= {"minutes": None, "silent_minutes": None}
+    Manifest(tmp_path / "2", [taken], settings, "").write()
+
+    assert resume(tmp_path / "2") == 0
+    (tmp_path / "1" / "0").rmdir()
+    assert resume(tmp_path / "2") == 1
+    assert "/2/0: error: it stands for ../1/0 of an earlier sweep, which is gone" in (
+        capsys.readouterr().err
+    )
+    assert Manifest.read(tmp_path / "2").jobs[0].status == "failed"
+    (tmp_path / "1" / "0").mkdir()
+    assert resume(tmp_path / "2") == 0
+
+
+def test_a_sweep_whose_folder_of_the_launch_is_gone_says_so(sweep, tmp_path, monkeypatch, capsys):
+    manifest = Manifest.read(sweep)
+    manifest.directory = str(tmp_path / "gone")
+    manifest.write()
+
+    assert resume(sweep) == 0
+
+    assert f"{tmp_path}/gone, where this sweep was launched, is gone: " in capsys.readouterr().err
+    assert Manifest.read(sweep).directory == str(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,8 @@ def test_tags_are_those_of_the_client(tag):
     [
         ("logger.project=a/b", "command line: logger.project=a/b: a project of W&B has none of /"),
         ("logger.project=''", "command line: logger.project=: a project of W&B has none of / "),
+        (f"logger.group={'g' * 129}", "has 129 characters: W&B takes 128"),
+        (f"logger.job_type={'j' * 65}", "has 65 characters: W&B takes 64"),
         (f"logger.tags=[a,{TAGS[3]}]", f"logger.tags has '{TAGS[3]}' of 65 characters"),
     ],
 )

@@ -15,6 +15,7 @@ from uuid import uuid4
 from lmexp.errors import one_line
 from lmexp.nested import flat
 from lmexp.wandb_facts import facts_at_start, facts_of_test
+from lmexp.wandb_names import LONGEST_GROUP, LONGEST_RUN
 from lmexp.wandb_sessions import (
     STATE,
     Mode,
@@ -227,10 +228,10 @@ class WandB:
         return wandb.init(
             project=self._project,
             entity=self._entity,
-            group=self._group or name,
+            group=self._group or name[:LONGEST_GROUP],
             tags=self._tags,
             job_type=self._job_type,
-            name=f"{name} {folder.name}",
+            name=f"{name} {folder.name}"[:LONGEST_RUN],
             id=self._id,
             resume="allow",
             dir=str(folder),

@@ -8,10 +8,18 @@ from typing import Any, NoReturn
 from lmexp.networks.pretrained_config import kind_of, longest, wrong_kind
 from lmexp.signatures import Target
 from lmexp.values import written
-from lmexp.wandb_names import LONGEST_TAG, OF_PROJECT, is_project, wrong_tags
+from lmexp.wandb_names import (
+    LONGEST_GROUP,
+    LONGEST_JOB_TYPE,
+    LONGEST_TAG,
+    OF_PROJECT,
+    is_project,
+    wrong_tags,
+)
 from lmexp.wandb_sessions import MIRROR, chosen_mode
 
 Refuse = Callable[[str, str], NoReturn]  # the key, the message without the place
+LONGEST_NAME = 255  # bytes: what file systems take
 # Optimizers whose update of an element reads nothing of the others: they work on parts.
 ELEMENTWISE = ("torch.optim.AdamW", "torch.optim.Adam", "torch.optim.SGD")
 
@@ -24,7 +32,7 @@ def carries_state(model: Target) -> bool:
 def check_rules(recipe: Mapping[str, Any], model: Target, task: Target, refuse: Refuse) -> None:
     """Refuse sections that are right alone and wrong together."""
     _check_pretrained(recipe, model, task, refuse)
-    _check_name(recipe["name"], refuse)
+    _check_names(recipe["name"], recipe.get("sweep", {}).get("name"), refuse)
     _check_mirror(recipe["logger"], refuse)
     _check_length(recipe["trainer"], refuse)
     _check_batch(recipe["data"], recipe["trainer"], refuse)
@@ -33,7 +41,11 @@ def check_rules(recipe: Mapping[str, Any], model: Target, task: Target, refuse: 
     _check_windows(recipe, refuse)
 
 
-def _check_name(name: str | None, refuse: Refuse) -> None:
+def _check_names(name: str | None, sweep: str | None, refuse: Refuse) -> None:
+    for key, own in (("name", name), ("sweep.name", sweep)):
+        size = len((own or "").encode())
+        if size > LONGEST_NAME:
+            refuse(key, f"{key}={own}: {size} bytes name no folder, which takes {LONGEST_NAME}")
     if name and ("/" in name or name.startswith(".") or "\0" in name or "\n" in name):
         refuse(
             "name",
@@ -54,6 +66,12 @@ def _check_mirror(logger: Mapping[str, Any], refuse: Refuse) -> None:
             f"logger.tags has {wrong[0]!r} of {len(wrong[0])} characters: a tag of W&B has 1 to "
             f"{LONGEST_TAG}",
         )
+    for key, most in (("group", LONGEST_GROUP), ("job_type", LONGEST_JOB_TYPE)):
+        if len(logger[key] or "") > most:
+            refuse(
+                f"logger.{key}",
+                f"logger.{key}={logger[key]} has {len(logger[key])} characters: W&B takes {most}",
+            )
     chosen_mode()  # whatever `mode` is: W&B reads the variable too
 
 

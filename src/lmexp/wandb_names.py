@@ -1,9 +1,10 @@
-"""What W&B lets a project and a tag be called, so that a wrong name is refused before training."""
+"""What W&B lets things be called, so that a wrong name is refused before training."""
 
 from collections.abc import Sequence
 
 FORBIDDEN = "/\\#?%:"  # in the name of a project
 LONGEST_PROJECT, LONGEST_TAG = 128, 64  # characters
+LONGEST_RUN, LONGEST_GROUP, LONGEST_JOB_TYPE = 128, 128, 64  # what its server takes
 OF_PROJECT = f"none of {' '.join(FORBIDDEN)} in it, and 1 to {LONGEST_PROJECT} characters"
 
 

@@ -18,8 +18,13 @@ CAUSES = {
     TOO_LONG: "it took more than sweep.minutes",
     ERROR: "anything else; stderr.txt in its folder says what",
 }
-_OF_MEMORY = ("out of memory", "memoryerror", "cannot allocate memory", "can't allocate memory")
-_OOM_KILLS = Path("/sys/fs/cgroup/memory.events")
+_OF_MEMORY = (
+    *("out of memory", "memoryerror", "cannot allocate memory", "can't allocate memory"),
+    *("out_of_memory", "running low on memory"),  # as Slurm and Ray say it
+)
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
+_MACHINE = Path("/proc/vmstat")
 
 
 class Ended(NamedTuple):
@@ -45,7 +50,7 @@ def judge(return_code: int, said: str, oom_kills: int) -> Ended:
     number = -return_code if return_code < 0 else return_code - 128
     if number == signal.SIGKILL and oom_kills > 0:
         return Ended("failed", OUT_OF_MEMORY, "SIGKILL: the system killed it for memory")
-    if any(words in error.lower() for words in _OF_MEMORY):
+    if is_of_memory(error):
         return Ended("failed", OUT_OF_MEMORY, error)
     not_finite = [line for line in lines if "is not finite" in line]
     if return_code == 1 and not_finite:
@@ -55,10 +60,32 @@ def judge(return_code: int, said: str, oom_kills: int) -> Ended:
     return Ended("failed", ERROR, error)
 
 
+def is_of_memory(said: str) -> bool:
+    """Whether an error says that memory was not enough."""
+    return any(words in said.lower() for words in _OF_MEMORY)
+
+
 def oom_kills() -> int:
-    """How often the system has killed a process of this container for memory; 0 if unknown."""
+    """How often the system has killed a process for memory; 0 if unknown.
+
+    In our control group, the container's if that one does not count, or else on the machine.
+    """
+    for file in (*_memory_events(), _MACHINE):
+        try:
+            lines = file.read_text(encoding="ascii").splitlines()
+        except OSError:
+            continue
+        counts = [int(line.split()[1]) for line in lines if line.startswith("oom_kill ")]
+        if counts:
+            return counts[0]
+    return 0
+
+
+def _memory_events() -> list[Path]:
+    """Where control groups of version 2 count; a container may show only its root's."""
     try:
-        lines = _OOM_KILLS.read_text(encoding="ascii").splitlines()
+        groups = _OWN_CGROUP.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+        groups = []
+    own = [group.removeprefix("0::/") for group in groups if group.startswith("0::/")]
+    return [_CGROUPS / group / "memory.events" for group in (*own, "")]

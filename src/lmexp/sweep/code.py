@@ -5,11 +5,13 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from lmexp.launch_ranks import OF_A_LAUNCHER
+from lmexp.run_folder import RECIPE
 from lmexp.secret_values import variable_in
+from lmexp.sweep.manifest import MANIFEST
 
 CODE = "code"  # a folder in the sweep's
 CONFIG = "config"  # in it: a copy of the folder that --config-dir names
@@ -40,7 +42,7 @@ def freeze_code(folder: Path, packages: Sequence[str], config_dir: str | None = 
     shutil.copytree(own, code / "lmexp", ignore=LEFT_OUT)
     shutil.copytree(conf_dir(), code / "lmexp" / "conf", ignore=LEFT_OUT, dirs_exist_ok=True)
     if config_dir is not None:
-        shutil.copytree(config_dir, code / CONFIG, ignore=LEFT_OUT)
+        shutil.copytree(config_dir, code / CONFIG, ignore=_no_configuration(folder))
     for name in dict.fromkeys(package.partition(".")[0] for package in packages):
         if name != "lmexp":
             _copy(name, code)
@@ -58,18 +60,37 @@ def _refuse_secrets(code: Path) -> None:
             )
 
 
+def _no_configuration(sweep: Path) -> Callable[[str, list[str]], set[str]]:
+    """Leaves out what is no configuration file, runs, and the sweep that is being made."""
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        if RECIPE in names or MANIFEST in names or sweep.samefile(folder):
+            return set(names)
+        files = {name for name in names if not Path(folder, name).is_dir()}
+        return {name for name in files if not name.endswith(".yaml")} | LEFT_OUT(folder, names)
+
+    return left_out
+
+
 def _copy(name: str, code: Path) -> None:
     spec = importlib.util.find_spec(name)
     if spec is None or (spec.origin is None and not spec.submodule_search_locations):
         raise ValueError(f"--allow-targets {name}: no module of that name can be imported here")
-    for place in spec.submodule_search_locations or ():
-        size = sum(file.stat().st_size for file in Path(place).rglob("*") if file.is_file())
-        if size > MOST_BYTES:
+    copied = 0
+
+    def copy(source: str, target: str) -> str:
+        """Counts what links lead to as well."""
+        nonlocal copied
+        copied += Path(source).stat().st_size
+        if copied > MOST_BYTES:
             raise ValueError(
-                f"--allow-targets {name}: {place} holds {size / 1e6:,.0f} MB, and a sweep copies "
-                f"the code that it runs: keep data out of it ({MOST_BYTES / 1e6:.0f} MB at most)"
+                f"--allow-targets {name}: more than {MOST_BYTES / 1e6:.0f} MB, {source} among "
+                "them, and a sweep copies the code that it runs: keep data out of it"
             )
-        shutil.copytree(place, code / name, ignore=LEFT_OUT, dirs_exist_ok=True)
+        return shutil.copy2(source, target)
+
+    for place in spec.submodule_search_locations or ():
+        shutil.copytree(place, code / name, ignore=LEFT_OUT, copy_function=copy, dirs_exist_ok=True)
     if not spec.submodule_search_locations and spec.origin is not None:
         shutil.copy2(spec.origin, code)
 
@@ -94,7 +115,12 @@ def python(folder: Path) -> list[str]:
 
 def environment(folder: Path, directory: str) -> dict[str, str]:
     """Of what runs the frozen code of a sweep: it comes first, the directory of the launch last."""
-    others = os.environ.get("PYTHONPATH")
-    places = [str((folder / CODE).resolve()), *([others] if others else []), directory]
     plain = {key: value for key, value in os.environ.items() if key not in OF_A_LAUNCHER}
-    return {**plain, "PYTHONPATH": os.pathsep.join(places)}
+    return {**plain, "PYTHONPATH": search_path(folder, directory)}
+
+
+def search_path(folder: Path, directory: str) -> str:
+    """PYTHONPATH of what runs the frozen code of a sweep."""
+    others = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    places = [str((folder / CODE).resolve()), *others, directory]
+    return os.pathsep.join(dict.fromkeys(places))

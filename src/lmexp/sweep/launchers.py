@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from lmexp.forwarding import Forwarder
 from lmexp.run_folder import read_recipe
@@ -87,7 +87,7 @@ class Local:
     def __init__(self, manifest: Manifest, signals: Forwarder) -> None:
         self._signals = signals
         self._watches: list[tuple[Watch, dict[str, str]]] = []
-        self._free = _places(manifest)
+        self._free = _places(manifest.settings, _asked(manifest))
 
     @property
     def has_room(self) -> bool:
@@ -127,17 +127,11 @@ class Local:
         self._signals.send_to(*(watch.process for watch, _ in self._watches))
 
 
-def jobs_at_once(manifest: Manifest) -> int:
-    """How many run side by side: on this machine there may be devices for more than one."""
-    is_local = manifest.settings["launcher"] == "local"
-    return len(_places(manifest)) if is_local else int(manifest.settings["parallel"])
+class Asked(NamedTuple):
+    """What a job takes, as its recipe has it."""
 
-
-def are_side_by_side(settings: Mapping[str, Any]) -> bool:
-    """Whether jobs at once share the cores of this machine, which submitit leaves where srun is."""
-    name = settings["launcher"]
-    is_here = name == "local" or (name == "submitit" and shutil.which("srun") is None)
-    return is_here and settings["parallel"] > 1
+    devices: Any  # None: not known before it runs
+    accelerator: str
 
 
 def devices_of(trainer: Mapping[str, Any]) -> Any:
@@ -146,10 +140,30 @@ def devices_of(trainer: Mapping[str, Any]) -> Any:
     return 1 if is_one else trainer["devices"]
 
 
-def _places(manifest: Manifest) -> list[dict[str, str]]:
-    """The environment of each job that may run at a time."""
+def jobs_at_once(manifest: Manifest) -> int:
+    """How many run side by side: on this machine there may be devices for more than one."""
+    is_local = manifest.settings["launcher"] == "local"
     parallel: int = manifest.settings["parallel"]
-    visible, wanted = _gpus(), _devices(manifest)
+    return len(_places(manifest.settings, _asked(manifest))) if is_local else parallel
+
+
+def jobs_on_these_cores(settings: Mapping[str, Any], asked: Sequence[Asked]) -> int:
+    """How many share the cores of this machine, which submitit leaves where srun is.
+
+    Args:
+        settings: the sweep's.
+        asked: by each of its jobs.
+    """
+    name, parallel = settings["launcher"], int(settings["parallel"])
+    if name == "local":
+        return len(_places(settings, asked))
+    return parallel if name == "submitit" and shutil.which("srun") is None else 1
+
+
+def _places(settings: Mapping[str, Any], asked: Sequence[Asked]) -> list[dict[str, str]]:
+    """The environment of each job that may run at a time."""
+    parallel: int = settings["parallel"]
+    visible, wanted = _gpus(), _most(asked)
     groups = len(visible) // wanted if wanted else 0
     if groups < 2:  # one job takes them all, or there are none
         return [{} for _ in range(parallel)]
@@ -157,18 +171,19 @@ def _places(manifest: Manifest) -> list[dict[str, str]]:
     return [{"CUDA_VISIBLE_DEVICES": own} for _ in range(parallel) for own in sets]
 
 
-def _devices(manifest: Manifest) -> int:
-    """The most that a job asks for; 0: all there are, or none of them.
-
-    Of a search the studies say it: its trials are not known before they run.
-    """
-    asked = [(study.devices, study.accelerator) for study in manifest.studies]
-    for job in manifest.jobs if not asked else ():
-        if job.taken_from is None:
-            trainer = read_recipe(manifest.folder / job.folder)["trainer"]
-            asked.append((devices_of(trainer), trainer["accelerator"]))
+def _most(asked: Sequence[Asked]) -> int:
+    """The most GPUs that a job takes; 0: all there are, or none of them."""
     counts = [own for own, kind in asked if isinstance(own, int) and kind != "cpu"]
     return max(counts, default=0) if len(counts) == len(asked) else 0
+
+
+def _asked(manifest: Manifest) -> list[Asked]:
+    """By each job; of a search its studies say it: its trials are not known before they run."""
+    if manifest.studies:
+        return [Asked(study.devices, study.accelerator) for study in manifest.studies]
+    folders = [manifest.folder / job.folder for job in manifest.jobs if job.taken_from is None]
+    trainers = [read_recipe(folder)["trainer"] for folder in folders]
+    return [Asked(devices_of(trainer), trainer["accelerator"]) for trainer in trainers]
 
 
 def _gpus() -> Sequence[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from lmexp.errors import say
 from lmexp.forwarding import Forwarder
 from lmexp.run_folder import held, is_held, write_recipe
+from lmexp.sweep import causes
 from lmexp.sweep.code import CODE, freeze_code
 from lmexp.sweep.earlier import Taken, on_data_of, take_over
 from lmexp.sweep.launchers import Launcher, jobs_at_once, launcher_of
@@ -94,11 +95,31 @@ def resume(folder: Path) -> int:
                 f"{folder / CODE} is gone, the code that this sweep began with: launch another "
                 "sweep of this name; what is finished need not be run again on equal code"
             )
+        if not Path(manifest.directory).is_dir():
+            say(
+                f"{manifest.directory}, where this sweep was launched, is gone: relative paths of "
+                f"its recipes begin in {Path.cwd()} from now on"
+            )
+            manifest.directory = str(Path.cwd())
         _wait_for_orphans(manifest)
         for job in manifest.jobs:
-            if job.status not in DONE and (job.status != "failed" or job.trial is None):
+            if job.taken_from is not None:
+                _look_after_taken(manifest, job)
+            elif job.status not in DONE and (job.status != "failed" or job.trial is None):
                 job.status = "waiting"
         return _run(manifest)
+
+
+def _look_after_taken(manifest: Manifest, job: Job) -> None:
+    """A job stands for an earlier one only as long as that one is there."""
+    if manifest.folder_of(job).is_dir():
+        job.status, job.cause, job.error = "finished", None, None
+        return
+    job.status, job.cause, job.return_code = "failed", causes.ERROR, None
+    job.error = (
+        f"it stands for {job.taken_from} of an earlier sweep, which is gone: launch the sweep "
+        "again, which takes over what has finished"
+    )
 
 
 def _wait_for_orphans(manifest: Manifest) -> None:
@@ -189,7 +210,8 @@ def _end(manifest: Manifest, queue: Queue, job: Job) -> None:
     queue.ended(job)
     if job.status == "failed":
         folder = manifest.folder / job.folder
-        say(f"{folder}: {job.cause} (exit status {job.return_code}): {job.error}")
+        status = "" if job.return_code is None else f" (exit status {job.return_code})"
+        say(f"{folder}: {job.cause}{status}: {job.error}")
 
 
 def _task(manifest: Manifest, job: Job, *, shows: bool) -> Task:
@@ -197,7 +219,7 @@ def _task(manifest: Manifest, job: Job, *, shows: bool) -> Task:
     return Task(
         job,
         str(manifest.folder.resolve()),
-        str(Path.cwd()),
+        manifest.directory,
         settings["minutes"],
         settings["silent_minutes"],
         shows=shows,

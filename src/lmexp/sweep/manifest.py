@@ -94,6 +94,7 @@ class Manifest:
         code_hash: of the frozen code.
         started: when it was launched, in ISO 8601; None: now.
         studies: of a search.
+        directory: that relative paths of its recipes begin in; None: the current one.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Manifest:
         code_hash: str,
         started: str | None = None,
         studies: Sequence[Outline] = (),
+        directory: str | None = None,
     ) -> None:
         self.folder = folder
         self.jobs = list(jobs)
@@ -111,6 +113,7 @@ class Manifest:
         self.code_hash = code_hash
         self.started = started or now()
         self.studies = list(studies)
+        self.directory = directory or str(Path.cwd())
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -133,6 +136,7 @@ class Manifest:
                 content["code_hash"],
                 content["started"],
                 [Outline(**part) for part in content["studies"]],
+                content.get("directory"),  # those of an older lmexp do not say it
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _unreadable(file, error) from None
@@ -149,6 +153,7 @@ class Manifest:
         """Put the present state on the disk."""
         content = {
             "started": self.started,
+            "directory": self.directory,
             "settings": self.settings,
             "code_hash": self.code_hash,
             "studies": [asdict(study) for study in self.studies],

@@ -14,10 +14,10 @@ from lmexp.grid import Dimension, Grid, check_space, grid
 from lmexp.recipe import Composition, composition
 from lmexp.run_folder import claim, claim_named
 from lmexp.secret_values import SecretError
-from lmexp.sweep.launchers import are_side_by_side, check_launcher, devices_of
+from lmexp.sweep.launchers import Asked, check_launcher, devices_of, jobs_on_these_cores
 from lmexp.sweep.manifest import NAME_BYTES, Job, Outline, recipe_hash
 from lmexp.sweep.search import COSTS, Direction
-from lmexp.sweep.study import Objective
+from lmexp.sweep.study import Objective, check_distributions
 from lmexp.targets import allowed_packages, build
 from lmexp.wandb_names import LONGEST_TAG
 
@@ -60,7 +60,7 @@ def plan(overrides: Sequence[str], config_dir: str | None, allow_targets: Sequen
         line for line in found.combinations[0] if any(line not in c for c in found.combinations)
     ]
     keys = {line.partition("=")[0] for line in swept}
-    planned: dict[str, Planned] = {}
+    passed: list[Planned] = []
     refused, tried = [], 0
     for combination in found.combinations:
         mine = [line for line in combination if line.partition("=")[0] in keys]
@@ -74,13 +74,16 @@ def plan(overrides: Sequence[str], config_dir: str | None, allow_targets: Sequen
             except (ValueError, PermissionError) as error:
                 refused.append(f"{' '.join([*mine, *ends]) or 'every run'}: {error}")
                 continue
-            _share_cores(composed)
-            own = Planned(mine, composed, combination)
-            planned.setdefault(f"{mine if ends else ''}{recipe_hash(composed.recipe)}", own)
+            passed.append(Planned(mine, composed, combination))
     if refused:
         share = f" ({len(refused)} of {tried} combinations are refused)"
         raise ValueError(refused[0] + (share if tried > 1 else ""))
-    _check_settings(list(planned.values()))
+    _check_settings(passed)
+    _share_cores(passed, found.space)
+    planned: dict[str, Planned] = {}
+    for own in passed:
+        study = str(own.overrides) if found.space else ""
+        planned.setdefault(f"{study}{recipe_hash(own.composed.recipe)}", own)
     _build_sizes(list(planned.values()))
     if not found.space and len(planned) < tried:
         say(
@@ -104,6 +107,7 @@ def _grid(overrides: Sequence[str], config_dir: str | None, allow_targets: Seque
     build(search, allow_targets)
     objectives_of(composed)
     found = grid(overrides, config_dir, searches=True, space=search["space"])
+    check_distributions(found.space)
     if not found.space:
         raise ValueError(
             "sweep.search.space={}: nothing is searched: write for example "
@@ -144,11 +148,21 @@ def _check_settings(planned: Sequence[Planned]) -> None:
                 )
 
 
-def _share_cores(composed: Composition) -> None:
-    """Jobs side by side share the cores, which its recipe says: a job run alone takes as many."""
-    settings, trainer = composed.recipe["sweep"], composed.recipe["trainer"]
-    if are_side_by_side(settings) and trainer["threads"] is None:
-        trainer["threads"] = max(1, usable_cores() // settings["parallel"])
+def _share_cores(planned: Sequence[Planned], space: Sequence[Dimension]) -> None:
+    """Jobs side by side share the cores, which a recipe says: a job run alone takes as many."""
+    asked = [_asked(own.composed, space) for own in planned]
+    at_once = jobs_on_these_cores(planned[0].settings, asked)
+    for own in planned:
+        trainer = own.composed.recipe["trainer"]
+        if at_once > 1 and trainer["threads"] is None:
+            trainer["threads"] = max(1, usable_cores() // at_once)
+
+
+def _asked(composed: Composition, space: Sequence[Dimension]) -> Asked:
+    """What a job takes; where that is searched it is not known."""
+    trainer = composed.recipe["trainer"]
+    is_searched = any(dimension.key in WHERE for dimension in space)
+    return Asked(None if is_searched else devices_of(trainer), trainer["accelerator"])
 
 
 def _build_sizes(planned: Sequence[Planned]) -> None:
@@ -178,7 +192,7 @@ def claim_folder(planned: Plan) -> Path:
     if name is None:
         keys = [line.partition("=")[0] for line in first.overrides]
         keys += [dimension.key for dimension in planned.space]
-        name = "-".join(keys) or composed.recipe["name"]
+        name = cut("-".join(keys)) or composed.recipe["name"]
     return claim(SWEEPS / safe(name))
 
 
@@ -197,7 +211,6 @@ def jobs_of(planned: Sequence[Planned]) -> list[Job]:
 
 def studies_of(planned: Plan) -> list[Outline]:
     """The studies of a search, none begun."""
-    are_searched = any(dimension.key in WHERE for dimension in planned.space)
     return [
         Outline(
             name=" ".join(swept) or "study",
@@ -206,8 +219,7 @@ def studies_of(planned: Plan) -> list[Outline]:
             objectives=[list(objective) for objective in objectives_of(composed)],
             space=[list(dimension) for dimension in planned.space],
             swept=swept,
-            devices=None if are_searched else devices_of(composed.recipe["trainer"]),
-            accelerator=composed.recipe["trainer"]["accelerator"],
+            **_asked(composed, planned.space)._asdict(),
         )
         for swept, composed, typed in planned.combinations
     ]
@@ -272,7 +284,12 @@ def _job_name(index: int, count: int, swept: Sequence[str]) -> str:
 
 def folder_name(number: str, overrides: Sequence[str]) -> str:
     """Of a job."""
-    return "_".join([number, *(safe(line) for line in overrides)])[:NAME_BYTES]
+    return cut("_".join([number, *(safe(line) for line in overrides)]))
+
+
+def cut(name: str) -> str:
+    """A name that a file system takes, which counts bytes."""
+    return name.encode()[:NAME_BYTES].decode(errors="ignore")
 
 
 def safe(text: str) -> str:

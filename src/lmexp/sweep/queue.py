@@ -91,7 +91,7 @@ class Trials:
         folder.mkdir(exist_ok=True)
         overrides = [*outline.overrides, *job.overrides[len(outline.swept) :]]
         try:
-            recipe = frozen_recipe(self._manifest.folder, overrides, outline.allow_targets)
+            recipe = frozen_recipe(self._manifest, overrides, outline.allow_targets)
         except ValueError as error:
             job.status, job.cause, job.error = "failed", causes.ERROR, str(error)
             write_job(job, folder)

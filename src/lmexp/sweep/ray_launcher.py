@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from lmexp.sweep import code
 from lmexp.sweep.manifest import Manifest
 from lmexp.sweep.watch import Task, run_task
 
@@ -21,7 +22,8 @@ class Ray:
     def __init__(self, manifest: Manifest) -> None:
         import ray
 
-        self._ray, self._run = ray, remote_function(manifest.settings)
+        path = code.search_path(manifest.folder, manifest.directory)
+        self._ray, self._run = ray, remote_function(manifest.settings, path)
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
             ray.init(logging_level=logging.WARNING, include_dashboard=False)
@@ -52,19 +54,24 @@ class Ray:
             self._ray.shutdown()
 
 
-def remote_function(settings: Mapping[str, Any]) -> Any:
+def remote_function(settings: Mapping[str, Any], path: str | None = None) -> Any:
     """What Ray runs of a job.
 
     Args:
         settings: the sweep's.
+        path: PYTHONPATH of its workers.
 
     Raises:
         ValueError: ray knows no such option.
     """
     import ray
 
-    options = settings["options"]
+    options = {"max_retries": 0, **settings["options"]}
+    if path is not None:
+        chosen = options.get("runtime_env") or {}
+        variables = {**chosen.get("env_vars", {}), "PYTHONPATH": path}
+        options["runtime_env"] = {**chosen, "env_vars": variables}
     try:
-        return ray.remote(run_task).options(**{"max_retries": 0, **options})
+        return ray.remote(run_task).options(**options)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"sweep.options={options}: ray: {error}") from None
+        raise ValueError(f"sweep.options={settings['options']}: ray: {error}") from None

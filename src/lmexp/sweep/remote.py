@@ -95,7 +95,8 @@ class Remote:
             if self._are_told:
                 job.status = "stopped"
             else:
-                job.status, job.cause = "failed", causes.KILLED
-                job.error = hidden(self._cluster.why(handle))
+                why = hidden(self._cluster.why(handle))
+                cause = causes.OUT_OF_MEMORY if causes.is_of_memory(why) else causes.KILLED
+                job.status, job.cause, job.error = "failed", cause, why
             write_job(job, folder)
         return job

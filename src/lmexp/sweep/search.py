@@ -4,13 +4,13 @@ import difflib
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from annotated_types import Ge
 
 from lmexp.sweep import code
+from lmexp.sweep.manifest import Manifest
 from lmexp.targets import as_flags
 
 COSTS = {  # of a summary -> whether more is better
@@ -31,8 +31,9 @@ class Search:
         pruner: median ends a trial whose live figure is worse than the median of the others at
             that step, halving the worse three quarters at each rung (Li et al. 2020), none
             nothing; several objectives cannot be pruned.
-        startup_trials: that are drawn at random before the sampler models anything, and run to
-            their ends before the median is one.
+        startup_trials: that are drawn at random before the sampler models anything (the first
+            generation of nsgaii, and so the size of all), and run to their ends before the median
+            is one.
         objectives: figures of summary.json, such as best/loss or one of COSTS; None: the one that
             chooses the task's checkpoint.
         directions: of each objective; None: the task's for its own, and what is known of others.
@@ -81,27 +82,28 @@ class Search:
 
 
 def frozen_recipe(
-    sweep: Path, overrides: Sequence[str], allow_targets: Sequence[str]
+    manifest: Manifest, overrides: Sequence[str], allow_targets: Sequence[str]
 ) -> dict[str, Any]:
     """The recipe of some overrides, composed by the frozen code from frozen configuration files.
 
     Args:
-        sweep: its folder.
+        manifest: of the sweep.
         overrides: as they would be typed.
         allow_targets: packages of the user's own.
 
     Raises:
         ValueError: they are refused.
     """
+    sweep = manifest.folder.resolve()
     command = [*code.python(sweep), "-m", "lmexp", "train", "--cfg", "job", *overrides]
     command += as_flags(allow_targets)
     own = sweep / code.CODE / code.CONFIG
     if own.is_dir():
         command += ["--config-dir", str(own)]
-    environment = code.environment(sweep, str(Path.cwd()))
     done = subprocess.run(
         command,
-        env=environment,
+        env=code.environment(sweep, manifest.directory),
+        cwd=manifest.directory,
         capture_output=True,
         text=True,
         check=False,

@@ -127,6 +127,19 @@ class Study:
         return self._study.get_trials(deepcopy=False)[number]
 
 
+def check_distributions(space: Sequence[Dimension]) -> None:
+    """Refuse a dimension that Optuna cannot draw from.
+
+    Raises:
+        ValueError: of the first one.
+    """
+    for dimension in space:
+        try:
+            _distribution(dimension)
+        except ValueError as error:
+            raise ValueError(f"{dimension.key} cannot be searched so: Optuna: {error}") from None
+
+
 def _distribution(dimension: Dimension) -> Any:
     from optuna import distributions
 
@@ -150,7 +163,8 @@ def _sampler(settings: Mapping[str, Any], number: int) -> Any:
     if settings["sampler"] == "gp":
         return samplers.GPSampler(seed=seed, n_startup_trials=startup)
     if settings["sampler"] == "nsgaii":
-        return samplers.NSGAIISampler(seed=seed)
+        # Its first generation is random, of 50 by default: a short search would be nothing else.
+        return samplers.NSGAIISampler(seed=seed, population_size=max(2, startup))
     return samplers.TPESampler(seed=seed, n_startup_trials=startup)
 
 

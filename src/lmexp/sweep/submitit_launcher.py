@@ -3,16 +3,24 @@
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lmexp.sweep import code
 from lmexp.sweep.manifest import Manifest
 from lmexp.sweep.watch import Task, run_task
 
 MARGIN_MINUTES = 5  # of Slurm's own limit beyond ours, for a job to save and end
 LIMITS = ("timeout_min", "slurm_time")  # options that say how long a job may take
 UNLIMITED_MINUTES = 366 * 24 * 60
+CLUSTERS = ("slurm", "local")  # as submitit calls them
+OF_GPUS = ("gpus_per_node", *(f"{cluster}_gpus_per_node" for cluster in CLUSTERS))
+CORES = (
+    'if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK; fi'
+)
 
 
 class Submitit:
@@ -27,7 +35,10 @@ class Submitit:
 
     def __init__(self, manifest: Manifest) -> None:
         self._executor = executor(
-            manifest.settings, manifest.folder / "submitit", manifest.folder.parent.name
+            manifest.settings,
+            manifest.folder / "submitit",
+            manifest.folder.parent.name,
+            code.python(manifest.folder),
         )
 
     def submit(self, task: Task) -> Any:
@@ -36,10 +47,12 @@ class Submitit:
         Raises:
             ValueError: the queue refuses it.
         """
-        from submitit.core.utils import FailedJobError
+        from submitit.core.utils import FailedJobError, environment_variables
 
+        place = code.search_path(Path(task.sweep), task.directory)
+        errors = _errors_to(self._executor.folder / "controllers.txt")
         try:
-            with _errors_to(self._executor.folder / "controllers.txt"):
+            with errors, environment_variables(PYTHONPATH=place):
                 return self._executor.submit(run_task, task)
         except FailedJobError as error:
             raise ValueError(
@@ -64,7 +77,9 @@ class Submitit:
         """Nothing is left to be done."""
 
 
-def executor(settings: Mapping[str, Any], folder: Path, name: str) -> Any:
+def executor(
+    settings: Mapping[str, Any], folder: Path, name: str, python: Sequence[str] = (sys.executable,)
+) -> Any:
     """submitit's executor, of Slurm where there is one.
 
     Without a limit of sweep.minutes a job has none on this machine, where submitit would end it
@@ -74,15 +89,26 @@ def executor(settings: Mapping[str, Any], folder: Path, name: str) -> Any:
         settings: the sweep's.
         folder: for submitit's own files.
         name: of the jobs.
+        python: command that starts an interpreter.
 
     Raises:
-        ValueError: submitit knows no such option, or Slurm no limit of time.
+        ValueError: submitit knows no such option, Slurm no limit of time, or no Slurm is there that
+            could tell the GPUs of one job from those of another.
     """
     import submitit
 
-    own = submitit.AutoExecutor(folder=folder)
+    own = submitit.AutoExecutor(
+        folder=folder, **{f"{cluster}_python": shlex.join(python) for cluster in CLUSTERS}
+    )
     minutes = settings["minutes"]
     options = {"name": name, **settings["options"]}
+    # Without it srun gives a task one core, whatever sbatch was given (Slurm 22.05 and later).
+    options["slurm_setup"] = [CORES, *options.get("slurm_setup", ())]
+    if own.cluster != "slurm" and any(options.get(key) for key in OF_GPUS):
+        raise ValueError(
+            "sweep.launcher=submitit: there is no Slurm here, and without it submitit gives every "
+            "job the same GPUs: write sweep.launcher=local, which gives each its own"
+        )
     if minutes is not None:
         options.setdefault("timeout_min", math.ceil(minutes) + MARGIN_MINUTES)
     elif own.cluster != "slurm":

@@ -1,0 +1,112 @@
+"""The code that a sweep is frozen with: what is copied, and that all of its processes run it."""
+
+import importlib.util
+import time
+from pathlib import Path
+
+import pytest
+
+from lmexp.sweep import code
+from lmexp.sweep.manifest import Job, Manifest
+from lmexp.sweep.ray_launcher import Ray
+from lmexp.sweep.submitit_launcher import Submitit
+from lmexp.sweep.watch import Task
+
+# What a sweep may have been frozen with: it takes the same task, and does something else.
+OLDER = {
+    "__init__.py": "",
+    "sweep/__init__.py": "",
+    "sweep/manifest.py": "class Job:\n    pass\n",
+    "sweep/watch.py": """
+import collections
+FIELDS = "job sweep directory minutes silent_minutes shows environment"
+Task = collections.namedtuple("Task", FIELDS)
+def run_task(task):
+    with open(task.sweep + "/ran", "w") as file:
+        file.write(__file__)
+""",
+}
+
+
+def test_the_code_is_copied_with_its_configuration_and_hashed(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_package").mkdir()
+    (tmp_path / "own_package" / "__init__.py").write_text("WIDTH = 8\n")
+    found = []
+    for number in range(3):
+        (tmp_path / f"sweep{number}").mkdir()
+        found.append(code.freeze_code(tmp_path / f"sweep{number}", ["lmexp", "own_package.nets"]))
+        if number == 1:
+            (tmp_path / "own_package" / "__init__.py").write_text("WIDTH = 9\n")
+
+    assert found[0] == found[1] != found[2]
+    copied = tmp_path / "sweep0" / "code"
+    assert (copied / "lmexp" / "conf" / "train.yaml").is_file()
+    assert (copied / "lmexp" / "train.py").is_file()
+    assert (copied / "own_package" / "__init__.py").read_text() == "WIDTH = 8\n"
+
+
+def test_a_package_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="--allow-targets not_there: no module of that name"):
+        code.freeze_code(tmp_path, ["not_there"])
+
+
+def test_what_links_of_a_package_lead_to_counts(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "linked_package").mkdir()
+    (tmp_path / "linked_package" / "__init__.py").touch()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "text.txt").write_text("a" * 100)
+    (tmp_path / "linked_package" / "data").symlink_to(tmp_path / "data")
+    monkeypatch.setattr(code, "MOST_BYTES", 99)
+
+    with pytest.raises(ValueError, match=r"linked_package: more than 0 MB, .*data/text\.txt among"):
+        code.freeze_code(tmp_path / "sweep", ["linked_package"])
+
+
+def test_of_the_users_folder_configuration_is_copied_and_no_run(tmp_path):
+    sweep = tmp_path / "logs" / "sweeps" / "a" / "2"
+    earlier = tmp_path / "logs" / "sweeps" / "a" / "1"
+    for folder in (sweep, earlier, tmp_path / "model", tmp_path / ".git"):
+        folder.mkdir(parents=True)
+    for file in ("model/mine.yaml", "model/weights.bin", ".git/own.yaml"):
+        (tmp_path / file).write_text("a: 1")
+    Manifest(earlier, [], {}, "").write()
+    (earlier / "other.yaml").write_text("a: 1")
+
+    code.freeze_code(sweep, [], str(tmp_path))
+
+    copied = [file for file in (sweep / "code" / "config").rglob("*") if file.is_file()]
+    assert [file.relative_to(sweep / "code" / "config") for file in copied] == [
+        Path("model/mine.yaml")
+    ]
+
+
+@pytest.fixture
+def frozen(tmp_path):
+    """A sweep of one job, and code in it that is not the one of today."""
+    for name, text in OLDER.items():
+        file = tmp_path / "sweep" / "code" / "lmexp" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    (tmp_path / "lmexp").mkdir()  # in the folder of the launch, where python -m looks first
+    settings = {"launcher": "submitit", "minutes": 1.0, "options": {}, "parallel": 1}
+    return Manifest(tmp_path / "sweep", [Job("0", [])], settings, "")
+
+
+@pytest.mark.parametrize("launcher", ["submitit", pytest.param("ray", marks=pytest.mark.slow)])
+def test_a_worker_imports_the_frozen_code(launcher, frozen, tmp_path, monkeypatch):
+    if importlib.util.find_spec(launcher) is None:
+        pytest.skip(f"{launcher} is not installed")
+    monkeypatch.chdir(tmp_path)
+    cluster = Submitit(frozen) if launcher == "submitit" else Ray(frozen)
+    task = Task(frozen.jobs[0], str(frozen.folder), str(tmp_path), 1.0, None, False, {})
+
+    handle = cluster.submit(task)
+    while not cluster.is_done(handle):
+        time.sleep(0.05)
+    cluster.close()
+
+    assert (frozen.folder / "ran").read_text() == str(
+        frozen.folder / "code" / "lmexp" / "sweep" / "watch.py"
+    )
