@@ -8,7 +8,7 @@ import pytest
 from lmexp.forwarding import Forwarder
 from lmexp.grid import Dimension
 from lmexp.sweep import launching, queue
-from lmexp.sweep.launching import _run_all
+from lmexp.sweep.launching import run_all
 from lmexp.sweep.manifest import Job, Manifest, Outline
 from lmexp.sweep.queue import Trials
 from lmexp.sweep.watch import STOP
@@ -41,8 +41,11 @@ class Killed(BaseException):
 class Simulated:
     """A launcher whose jobs take a step at every look, and go on where they were interrupted."""
 
-    def __init__(self, manifest: Manifest, looks: int = 10**9, parallel: int = 1) -> None:
+    def __init__(
+        self, manifest: Manifest, looks: int = 10**9, parallel: int = 1, fails=lambda place: False
+    ) -> None:
         self.manifest, self.looks, self.parallel = manifest, looks, parallel
+        self.fails = fails
         self.jobs: list[Job] = []
         self.steps = self.started = 0
 
@@ -70,6 +73,9 @@ class Simulated:
 
     def _has_ended(self, job: Job) -> bool:
         own = self.manifest.folder / job.folder
+        if self.fails(job.trial):
+            job.status = "failed"
+            return True
         rate = float(job.overrides[-1].partition("=")[2])
         record = own / "metrics.jsonl"
         step = len(record.read_text().splitlines()) + 1 if record.exists() else 1
@@ -103,6 +109,7 @@ def simulated(tmp_path, monkeypatch):
         objectives=OBJECTIVES[:1],
         space=RATE,
         repeat=False,
+        fails=lambda place: False,
         **settings,
     ):
         place = tmp_path / name
@@ -123,9 +130,9 @@ def simulated(tmp_path, monkeypatch):
             manifest = Manifest.read(place)
             for job in manifest.jobs:
                 job.status = "waiting" if job.status == "running" else job.status
-            launcher = Simulated(manifest, looks, parallel)
+            launcher = Simulated(manifest, looks, parallel, fails)
             try:
-                _run_all(manifest, Trials(manifest), launcher, Forwarder())
+                run_all(manifest, Trials(manifest), launcher, Forwarder())
             except Killed:
                 continue
             return launcher, manifest

@@ -181,7 +181,20 @@ def test_a_name_that_is_no_folder_is_refused(name):
 def test_a_name_that_no_file_system_takes_is_refused(key):
     composed = recipe.composition([f"{key}='{'文' * 86}'"], None, ())
 
-    with pytest.raises(ValueError, match="258 bytes name no folder, which takes 255"):
+    with pytest.raises(
+        ValueError, match=rf"{key} has 258 bytes, and a folder's name at most 255: shorten it"
+    ):
+        check(composed.recipe, (), composed.origins)
+
+
+@pytest.mark.parametrize(
+    ("typed", "remedy"),
+    [("a/b", ": write sweep.name=a-b"), ("..", " alone"), ("", " alone"), ("a b", "=a-b")],
+)
+def test_a_name_of_a_sweep_is_one_that_it_is_found_by(typed, remedy):
+    composed = recipe.composition([f"sweep.name='{typed}'"], None, ())
+
+    with pytest.raises(ValueError, match=f"names a folder under logs/sweeps, .*{remedy}$"):
         check(composed.recipe, (), composed.origins)
 
 

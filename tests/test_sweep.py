@@ -13,7 +13,7 @@ import pytest
 from lmexp import checkpoint as checkpoints
 from lmexp import recipe
 from lmexp.environment import usable_cores
-from lmexp.grid import expand
+from lmexp.grid import grid
 from lmexp.run_folder import read_recipe
 from lmexp.sweep import causes
 from lmexp.sweep.launchers import Asked, Local, jobs_on_these_cores
@@ -233,14 +233,14 @@ def test_how_a_sweep_is_run_cannot_be_swept():
 def test_combinations_come_in_the_order_as_typed():
     typed = ["model=rnn,lstm", "trainer.max_steps=5", "seed=range(2)", "data.files='a,b'"]
 
-    assert [c[0::2] for c in expand(typed)] == [
+    assert [c[0::2] for c in grid(typed).combinations] == [
         [model, seed] for model in ("model=rnn", "model=lstm") for seed in ("seed=0", "seed=1")
     ]
-    assert {c[3] for c in expand(typed)} == {"data.files='a,b'"}
+    assert {c[3] for c in grid(typed).combinations} == {"data.files='a,b'"}
 
 
 def test_a_glob_sweeps_over_the_files_of_a_group():
-    models = {combination[0] for combination in expand(["model=glob(*)"])}
+    models = {combination[0] for combination in grid(["model=glob(*)"]).combinations}
 
     assert {"model=rnn", "model=lstm", "model=gru", "model=transformer"} <= models
 

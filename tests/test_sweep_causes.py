@@ -8,6 +8,9 @@ from lmexp.sweep.causes import judge
 NAN = "lmexp: the loss of step 3 is not finite: no checkpoint was overwritten\nlmexp: the batch is"
 
 
+LOADER = "RuntimeError: DataLoader worker (pid 31) is killed by signal: Killed."
+
+
 @pytest.mark.parametrize(
     ("return_code", "said", "oom_kills", "cause"),
     [
@@ -17,9 +20,11 @@ NAN = "lmexp: the loss of step 3 is not finite: no checkpoint was overwritten\nl
         (1, "torch.OutOfMemoryError: CUDA out of memory. Tried", 0, causes.OUT_OF_MEMORY),
         (1, "OSError: [Errno 12] Cannot allocate memory", 0, causes.OUT_OF_MEMORY),
         (-9, "", 1, causes.OUT_OF_MEMORY),
-        (137, "lmexp: rank 1 was killed by SIGKILL", 1, causes.OUT_OF_MEMORY),
+        (137, "lmexp: rank 1 of 2 ended first, killed by SIGKILL", 1, causes.OUT_OF_MEMORY),
+        (1, LOADER, 1, causes.OUT_OF_MEMORY),
+        (1, LOADER, 0, causes.ERROR),
         (-9, "", 0, causes.KILLED),
-        (137, "lmexp: rank 1 was killed by SIGKILL", 0, causes.KILLED),
+        (137, "lmexp: rank 1 of 2 ended first, killed by SIGKILL", 0, causes.KILLED),
         (-11, "", 1, causes.KILLED),
         (2, "lmexp: missing.txt: No such file", 0, causes.ERROR),
         (1, "Traceback\nKeyError: 'a'", 0, causes.ERROR),

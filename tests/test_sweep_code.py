@@ -2,7 +2,6 @@
 
 import importlib.util
 import time
-from pathlib import Path
 
 import pytest
 
@@ -65,31 +64,36 @@ def test_what_links_of_a_package_lead_to_counts(tmp_path, monkeypatch):
 
 
 def test_of_the_users_folder_configuration_is_copied_and_no_run(tmp_path):
-    sweep = tmp_path / "logs" / "sweeps" / "a" / "2"
-    earlier = tmp_path / "logs" / "sweeps" / "a" / "1"
-    for folder in (sweep, earlier, tmp_path / "model", tmp_path / ".git"):
+    mine = tmp_path / "mine"
+    sweeps = mine / "logs" / "sweeps" / "a"
+    sweep, earlier, run = sweeps / "2", sweeps / "1", mine / "logs" / "runs" / "b"
+    for folder in (sweep, earlier / "code", run, mine / "model", mine / ".git", mine / "data"):
         folder.mkdir(parents=True)
-    for file in ("model/mine.yaml", "model/weights.bin", ".git/own.yaml"):
-        (tmp_path / file).write_text("a: 1")
+    for file in ("model/mine.yaml", "model/recipe.yaml", ".git/own.yaml", "data/weights.bin"):
+        (mine / file).write_text("a: 1")
+    (mine / "manifest.json").write_text("{}")  # of something else
+    (mine / "data" / "itself").symlink_to(mine)
     Manifest(earlier, [], {}, "").write()
-    (earlier / "other.yaml").write_text("a: 1")
+    for file in (earlier / "code" / "other.yaml", run / "recipe.yaml", run / ".lock"):
+        file.write_text("a: 1")
 
-    code.freeze_code(sweep, [], str(tmp_path))
+    code.freeze_code(sweep, [], str(mine))
 
-    copied = [file for file in (sweep / "code" / "config").rglob("*") if file.is_file()]
-    assert [file.relative_to(sweep / "code" / "config") for file in copied] == [
-        Path("model/mine.yaml")
-    ]
+    found = sorted(
+        str(file.relative_to(sweep / "code")) for file in sweep.rglob("code/config/**/*")
+    )
+    assert found == ["config/model", "config/model/mine.yaml", "config/model/recipe.yaml"]
 
 
 @pytest.fixture
 def frozen(tmp_path):
     """A sweep of one job, and code in it that is not the one of today."""
-    for name, text in OLDER.items():
-        file = tmp_path / "sweep" / "code" / "lmexp" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    (tmp_path / "lmexp").mkdir()  # in the folder of the launch, where python -m looks first
+    # In the folder of the launch is another, where python -m and Ray would look first.
+    for place in (tmp_path / "sweep" / "code", tmp_path):
+        for name, text in OLDER.items():
+            file = place / "lmexp" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
     settings = {"launcher": "submitit", "minutes": 1.0, "options": {}, "parallel": 1}
     return Manifest(tmp_path / "sweep", [Job("0", [])], settings, "")
 

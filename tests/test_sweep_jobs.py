@@ -14,7 +14,7 @@ from lmexp.sweep import causes, code, watch
 from lmexp.sweep.command import newest_sweep
 from lmexp.sweep.earlier import Taken, take_over
 from lmexp.sweep.manifest import Job, Manifest, read_job, recipe_hash
-from lmexp.sweep.planning import folder_name, grouped
+from lmexp.sweep.names import folder_name, grouped
 from lmexp.sweep.watch import Task, Watch
 
 NAN = "lmexp: the loss of step 3 is not finite: no checkpoint was overwritten\nlmexp: the batch is"
@@ -212,7 +212,7 @@ def test_jobs_are_grouped_by_their_sweep_and_tagged(folder, chosen, search, grou
 def test_what_an_earlier_sweep_finished_on_equal_code_and_data_is_taken_over(
     status, code_hash, is_same, expected, tmp_path
 ):
-    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "0").mkdir(parents=True)
     (tmp_path / "2").mkdir()
     Manifest(
         tmp_path / "1", [Job("0", ["seed=1"], "r1", status=status, seconds=9.0)], {}, "same"
@@ -247,6 +247,11 @@ def test_a_name_means_its_newest_sweep(tmp_path, monkeypatch):
         Manifest(folder, [], {}, "").write()
 
     assert newest_sweep("families").name == "2026-01-03_09-00-00"
+    for suffix in ("_2", "_10"):  # launched in the same second
+        folder = folder.parent / f"2026-01-03_09-00-00{suffix}"
+        folder.mkdir()
+        Manifest(folder, [], {}, "").write()
+    assert newest_sweep("families").name == "2026-01-03_09-00-00_10"
     assert newest_sweep("logs/sweeps/families") == newest_sweep("families")
     assert newest_sweep("logs/sweeps/families/2026-01-02_10-00-00").name == "2026-01-02_10-00-00"
     with pytest.raises(FileNotFoundError, match="under logs/sweeps there are families"):

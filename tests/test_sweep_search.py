@@ -3,6 +3,7 @@
 import re
 import shutil
 
+import optuna
 import pytest
 from simulated_search import SETTINGS, STEPS, Simulated, best, loss, simulated  # noqa: F401
 
@@ -10,12 +11,17 @@ from lmexp.forwarding import Forwarder
 from lmexp.grid import Dimension, grid
 from lmexp.run_folder import read_recipe
 from lmexp.sweep import planning, queue
-from lmexp.sweep.launching import _begin, _run_all
+from lmexp.sweep.launching import begin, run_all
 from lmexp.sweep.manifest import Manifest
 from lmexp.sweep.planning import plan, studies_of
 from lmexp.sweep.queue import Trials
 from lmexp.sweep.search import Search
-from lmexp.sweep.study import _sampler
+
+
+def study_of(manifest: Manifest) -> optuna.Study:
+    return optuna.load_study(
+        study_name="study", storage=f"sqlite:///{manifest.folder / 'studies.db'}"
+    )
 
 
 @pytest.mark.parametrize("pruner", ["median", "halving"])
@@ -46,10 +52,9 @@ def test_a_recipe_that_another_trial_has_finished_is_not_trained_again(repeats, 
     assert launcher.started == started  # of eight draws of two values
     assert [job.status for job in manifest.jobs] == ["finished"] * 8
     assert len({manifest.folder_of(job).resolve() for job in manifest.jobs}) == started
-    (study,) = Trials(manifest)._studies.values()
-    told = {trial.params["optimizer.lr"]: set() for trial in study._study.trials}
-    for trial in study._study.trials:
-        told[trial.params["optimizer.lr"]].add(trial.value)
+    told = {}
+    for trial in study_of(manifest).trials:
+        told.setdefault(trial.params["optimizer.lr"], set()).add(trial.value)
     assert told == {rate: {loss(float(rate), STEPS)} for rate in ("1e-3", "1e-2")}
 
 
@@ -73,22 +78,45 @@ def test_an_interrupted_study_goes_on_with_no_trial_lost(sampler, search):
 
 def test_a_trial_that_was_asked_for_and_never_became_a_job_is_replaced(search, tmp_path):
     _, manifest = search("first", trials=3)
-    trials = Trials(Manifest.read(manifest.folder))
-    trials._studies["study"].ask()
+    study_of(manifest).ask()
 
     manifest.settings["search"]["trials"] = 5
     manifest.write()
     again = Manifest.read(manifest.folder)
-    _run_all(again, Trials(again), Simulated(again), Forwarder())
+    run_all(again, Trials(again), Simulated(again), Forwarder())
 
     assert [job.trial for job in again.jobs] == [0, 1, 2, 4, 5]
     assert all(job.status == "finished" for job in again.jobs)
 
 
-def test_several_generations_fit_into_a_short_search():
-    sampler = _sampler({**SETTINGS, "sampler": "nsgaii", "startup_trials": 6}, 0)
+def test_several_generations_fit_into_a_short_search(search):
+    _, manifest = search("bred", sampler="nsgaii", trials=20, startup_trials=5)
 
-    assert sampler.population_size == 6
+    attributes = [trial.system_attrs for trial in study_of(manifest).trials]
+    generations = [own["NSGAIISampler:generation"] for own in attributes]
+    assert generations == [place // 5 for place in range(20)]
+
+
+def test_seeds_draw_trials_of_their_own(search):
+    drawn = [
+        {job.overrides[0] for job in search(f"seed {seed}", seed=seed)[1].jobs} for seed in range(3)
+    ]
+
+    assert [len(own) for own in drawn] == [24] * 3
+    assert len(set().union(*drawn)) == 3 * 24
+
+
+def test_another_trial_is_asked_for_in_place_of_one_that_failed(search):
+    _, manifest = search("failing", trials=6, fails=lambda place: place in (1, 2))
+    _, hopeless = search("hopeless", trials=3, fails=lambda place: True)
+
+    assert [job.status for job in manifest.jobs] == [
+        *("finished", "failed", "failed"),
+        *["finished"] * 5,
+    ]
+    assert [job.status for job in hopeless.jobs] == ["failed"] * 6  # and no more
+    assert Trials(manifest).is_whole
+    assert not Trials(hopeless).is_whole
 
 
 def test_studies_take_turns(search):
@@ -111,7 +139,7 @@ def test_a_trial_that_cannot_be_composed_is_a_failed_one(search, monkeypatch):
 
     _, manifest = search("refused", trials=2)
 
-    assert [(job.status, job.cause) for job in manifest.jobs] == [("failed", "error")] * 2
+    assert [(job.status, job.cause) for job in manifest.jobs] == [("failed", "error")] * 4
     assert "model.d_model=0" in str(manifest.jobs[0].error)
 
 
@@ -160,7 +188,7 @@ def test_a_plan_of_a_search_has_its_studies_objectives_and_space():
         (["optimizer.lr=interval(1,2)"], "add sweep=search to search in it"),
         (
             ["sweep=search", "model.num_layers=tag(log,range(1,17,2))"],
-            "model.num_layers cannot be searched so: Optuna: ",
+            "steps that are equal are not so in the logarithm: write tag(log,interval(low,high))",
         ),
         (["sweep=search"], "nothing is searched: write for example"),
         (["sweep=search", "model.d_model=int(interval(-8,64))"], "model.d_model=-8"),
@@ -178,7 +206,7 @@ def test_a_plan_of_a_search_has_its_studies_objectives_and_space():
         (["sweep=lr", "sweep.search.directions=[minimize,minimize]"], "are 2, of 1"),
     ],
 )
-def test_mistakes_in_a_search_are_refused_before_it_begins(typed, message):
+def test_mistakes_in_a_search_are_refused_before_itbegins(typed, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         plan(typed, None, ())
 
@@ -203,7 +231,7 @@ def test_trials_are_composed_from_frozen_files_alone(tmp_path, monkeypatch):
     planned = plan([*typed, "optimizer.lr=tag(log,interval(1e-3,1e-1))"], "my_conf", ())
     place = tmp_path / "place"
     place.mkdir()
-    manifest = _begin(planned, place, "my_conf")
+    manifest = begin(planned, place, "my_conf")
     shutil.rmtree(tmp_path / "my_conf")  # nothing of it is read again
 
     trial = Trials(manifest).next()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lmexp.sweep.watch import _Sign
+from lmexp.sweep.watch import Sign
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,6 @@ from lmexp.sweep.watch import _Sign
     ],
 )
 def test_a_job_lives_that_computes_writes_or_has_ended_a_worker(cpu_seconds, written, lives):
-    before = _Sign(at=0.0, written=1, cpu_seconds=4000.0)
+    before = Sign(at=0.0, written=1, cpu_seconds=4000.0)
 
-    assert _Sign(1800.0, written, cpu_seconds).is_alive_since(before) is lives
+    assert Sign(1800.0, written, cpu_seconds).is_alive_since(before) is lives

@@ -16,7 +16,11 @@ LOCALLY = {"launcher": "submitit", "minutes": None, "options": {}}  # there is n
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"slurm_partion": "gpu"}, "slurm_partion"), ({"timeout_min": "long"}, "timeout_min")],
+    [
+        ({"slurm_partion": "gpu"}, "slurm_partion"),
+        ({"timeout_min": "long"}, "timeout_min"),
+        ({"slurm_setup": "module load gcc"}, "is no list of lines"),
+    ],
 )
 def test_options_that_submitit_does_not_take_are_refused_before_there_is_a_sweep(options, message):
     with pytest.raises(ValueError, match=rf"^sweep\.options=.*: submitit: .*{message}"):

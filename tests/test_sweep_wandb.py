@@ -79,6 +79,7 @@ def test_what_the_agent_hands_over_composes(written):
         (["seed=1,2", "--count", "0"], "--count 0: at least 1"),
         (["seed=1,2", "--file", "sweep.txt"], "--file sweep.txt"),
         (["seed=1,2", "optimizer.lr=interval(1,2)"], "add sweep=search"),
+        (["seed=1,2", "logger=none"], "W&B sees nothing of a sweep's runs that are not mirrored"),
     ],
 )
 def test_mistakes_are_refused_and_nothing_is_written(typed, message, tmp_path, monkeypatch, capsys):

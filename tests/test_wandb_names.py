@@ -7,7 +7,7 @@ import wandb
 
 from lmexp.check import check
 from lmexp.recipe import composition
-from lmexp.wandb_names import FORBIDDEN, is_project, wrong_tags
+from lmexp.wandb_names import FORBIDDEN, is_project, run_name, wrong_tags
 
 TAGS = ["", "a", "t" * 64, "t" * 65]
 
@@ -47,3 +47,9 @@ def test_the_check_of_a_recipe_knows_them(override, message):
 
     with pytest.raises(ValueError, match=re.escape(message)):
         check(found.recipe, (), found.origins)
+
+
+def test_a_long_name_is_shortened_and_not_the_folder_that_tells_runs_apart():
+    assert run_name("mine", "2026-01-02_03-04-05") == "mine 2026-01-02_03-04-05"
+    assert run_name("m" * 200, "f" * 20) == "m" * 107 + " " + "f" * 20
+    assert run_name("mine", "f" * 200) == "f" * 128

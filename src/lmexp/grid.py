@@ -136,11 +136,6 @@ def _refuse_repeated(parsed: Sequence[Any]) -> None:
             )
 
 
-def expand(overrides: Sequence[str], config_dir: str | None = None) -> list[list[str]]:
-    """Every combination of a sweep that searches nothing."""
-    return grid(overrides, config_dir).combinations
-
-
 def _is_dimension(override: Any) -> bool:
     """Whether it is one where something is searched: all but lists with commas and globs."""
     if not override.is_sweep_override():
@@ -168,6 +163,11 @@ def _check_ends(override: Any) -> None:
             )
     else:
         return
+    if "log" in sweep.tags and override.is_range_sweep() and ends[1:2] != [ends[0] + 1]:
+        raise ValueError(
+            f"{typed}: steps that are equal are not so in the logarithm: write "
+            "tag(log,interval(low,high)), of whole numbers tag(log,int(interval(low,high)))"
+        )
     if "log" in sweep.tags and min(ends) <= 0:
         raise ValueError(f"{typed}: only what is above 0 has a logarithm: leave tag(log,…) out")
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 from lmexp.errors import one_line
 from lmexp.nested import flat
 from lmexp.wandb_facts import facts_at_start, facts_of_test
-from lmexp.wandb_names import LONGEST_GROUP, LONGEST_RUN
+from lmexp.wandb_names import LONGEST_GROUP, run_name
 from lmexp.wandb_sessions import (
     STATE,
     Mode,
@@ -231,7 +231,7 @@ class WandB:
             group=self._group or name[:LONGEST_GROUP],
             tags=self._tags,
             job_type=self._job_type,
-            name=f"{name} {folder.name}"[:LONGEST_RUN],
+            name=run_name(name, folder.name),
             id=self._id,
             resume="allow",
             dir=str(folder),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from lmexp.networks.pretrained_config import kind_of, longest, wrong_kind
+from lmexp.run_folder import safe
 from lmexp.signatures import Target
 from lmexp.values import written
 from lmexp.wandb_names import (
@@ -45,12 +46,22 @@ def _check_names(name: str | None, sweep: str | None, refuse: Refuse) -> None:
     for key, own in (("name", name), ("sweep.name", sweep)):
         size = len((own or "").encode())
         if size > LONGEST_NAME:
-            refuse(key, f"{key}={own}: {size} bytes name no folder, which takes {LONGEST_NAME}")
+            refuse(
+                key,
+                f"{key} has {size} bytes, and a folder's name at most {LONGEST_NAME}: shorten it",
+            )
     if name and ("/" in name or name.startswith(".") or "\0" in name or "\n" in name):
         refuse(
             "name",
             f"name={json.dumps(name, ensure_ascii=False)[1:-1]}: it names a folder under "
             "logs/runs: no '/', no '.' first, no end of a line and no NUL",
+        )
+    if sweep is not None and (not sweep or safe(sweep) != sweep):
+        other = f": write sweep.name={safe(sweep)}" if safe(sweep) else ""
+        refuse(
+            "sweep.name",
+            f"sweep.name={json.dumps(sweep, ensure_ascii=False)[1:-1]} names a folder under "
+            f"logs/sweeps, of letters, digits, '_', '.' and '-' alone{other}",
         )
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import itertools
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -17,12 +18,18 @@ from lmexp.record_files import SUMMARY
 
 RECIPE = "recipe.yaml"
 LOCK = ".lock"
+WATCH = ".watch"  # of whoever looks after a job of a sweep on a cluster
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 10 times as fast where libyaml is there
 
 
 def time_stamp() -> str:
     """Now, as a folder is named; sorts as it happened."""
     return time.strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def safe(text: str) -> str:
+    """Text as part of a path, and of an override without quotes."""
+    return re.sub(r"[^\w.]+", "-", text).strip("-.")
 
 
 def claim(parent: Path) -> Path:
@@ -85,11 +92,28 @@ def held(folder: Path) -> Iterator[None]:
 
 def is_held(folder: Path) -> bool:
     """Whether a process trains in the folder, or runs the sweep in it."""
-    if not (folder / LOCK).exists():
+    return _is_locked(folder / LOCK)
+
+
+@contextlib.contextmanager
+def watched(folder: Path) -> Iterator[None]:
+    """Nobody else looks after the sweep's job in the folder meanwhile; waits for whoever does."""
+    with (folder / WATCH).open("w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        yield
+
+
+def is_watched(folder: Path) -> bool:
+    """Whether a process of a cluster looks after the job in the folder."""
+    return _is_locked(folder / WATCH)
+
+
+def _is_locked(file: Path) -> bool:
+    if not file.exists():
         return False
-    with (folder / LOCK).open() as file:  # to read: it may be somebody else's
+    with file.open() as opened:  # to read: it may be somebody else's
         try:
-            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.lockf(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             return True
     return False

@@ -22,6 +22,8 @@ _OF_MEMORY = (
     *("out of memory", "memoryerror", "cannot allocate memory", "can't allocate memory"),
     *("out_of_memory", "running low on memory"),  # as Slurm and Ray say it
 )
+# What Slurm, submitit and Ray say of a job that something else ended.
+_OF_A_KILL = ("node_fail", "cancelled", "preempted", "boot_fail", "interrupted", "died")
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 _MACHINE = Path("/proc/vmstat")
@@ -48,8 +50,9 @@ def judge(return_code: int, said: str, oom_kills: int) -> Ended:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     error = lines[-1] if lines else ""
     number = -return_code if return_code < 0 else return_code - 128
-    if number == signal.SIGKILL and oom_kills > 0:
-        return Ended("failed", OUT_OF_MEMORY, "SIGKILL: the system killed it for memory")
+    is_killed = number == signal.SIGKILL or "by signal: Killed" in error  # of a loader's worker
+    if is_killed and oom_kills > 0:
+        return Ended("failed", OUT_OF_MEMORY, "the system killed it for memory (SIGKILL)")
     if is_of_memory(error):
         return Ended("failed", OUT_OF_MEMORY, error)
     not_finite = [line for line in lines if "is not finite" in line]
@@ -58,6 +61,19 @@ def judge(return_code: int, said: str, oom_kills: int) -> Ended:
     if number in set(signal.Signals):
         return Ended("failed", KILLED, f"{signal.Signals(number).name}: {error}".rstrip(": "))
     return Ended("failed", ERROR, error)
+
+
+def of_cluster(said: str) -> str:
+    """The cause of an end that a cluster tells.
+
+    Args:
+        said: its own words.
+    """
+    if is_of_memory(said):
+        return OUT_OF_MEMORY
+    if "timeout" in said.lower():
+        return TOO_LONG
+    return KILLED if any(words in said.lower() for words in _OF_A_KILL) else ERROR
 
 
 def is_of_memory(said: str) -> bool:

@@ -5,11 +5,11 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lmexp.launch_ranks import OF_A_LAUNCHER
-from lmexp.run_folder import RECIPE
+from lmexp.run_folder import LOCK, RECIPE
 from lmexp.secret_values import variable_in
 from lmexp.sweep.manifest import MANIFEST
 
@@ -42,7 +42,8 @@ def freeze_code(folder: Path, packages: Sequence[str], config_dir: str | None = 
     shutil.copytree(own, code / "lmexp", ignore=LEFT_OUT)
     shutil.copytree(conf_dir(), code / "lmexp" / "conf", ignore=LEFT_OUT, dirs_exist_ok=True)
     if config_dir is not None:
-        shutil.copytree(config_dir, code / CONFIG, ignore=_no_configuration(folder))
+        (code / CONFIG).mkdir()
+        _copy_configuration(Path(config_dir), code / CONFIG, folder)
     for name in dict.fromkeys(package.partition(".")[0] for package in packages):
         if name != "lmexp":
             _copy(name, code)
@@ -60,16 +61,23 @@ def _refuse_secrets(code: Path) -> None:
             )
 
 
-def _no_configuration(sweep: Path) -> Callable[[str, list[str]], set[str]]:
-    """Leaves out what is no configuration file, runs, and the sweep that is being made."""
-
-    def left_out(folder: str, names: list[str]) -> set[str]:
-        if RECIPE in names or MANIFEST in names or sweep.samefile(folder):
-            return set(names)
-        files = {name for name in names if not Path(folder, name).is_dir()}
-        return {name for name in files if not name.endswith(".yaml")} | LEFT_OUT(folder, names)
-
-    return left_out
+def _copy_configuration(config_dir: Path, target: Path, sweep: Path) -> None:
+    """Configuration files alone; runs and sweeps have some too, this one is being made."""
+    seen: set[str] = set()
+    for place, folders, files in os.walk(config_dir, followlinks=True):
+        is_run = {RECIPE, LOCK} <= set(files)
+        is_sweep = (MANIFEST in files and CODE in folders) or sweep.samefile(place)
+        if is_run or is_sweep or os.path.realpath(place) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(place))
+        hidden = LEFT_OUT(place, [*folders, *files])
+        folders[:] = [name for name in folders if name not in hidden]
+        for name in files:
+            if name.endswith(".yaml") and name not in hidden:
+                copy = target / Path(place).relative_to(config_dir) / name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(Path(place, name), copy)
 
 
 def _copy(name: str, code: Path) -> None:

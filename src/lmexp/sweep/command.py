@@ -8,7 +8,8 @@ from lmexp.output_files import check_output
 from lmexp.run_folder import is_held
 from lmexp.sweep.launching import resume
 from lmexp.sweep.manifest import MANIFEST, Manifest
-from lmexp.sweep.planning import SWEEPS, plan
+from lmexp.sweep.names import SWEEPS
+from lmexp.sweep.planning import plan
 from lmexp.sweep.table import print_best, print_table
 from lmexp.values import quoted
 
@@ -80,10 +81,17 @@ def newest_sweep(named: str) -> Path:
     for path in (Path(named), SWEEPS / named):
         if (path / MANIFEST).is_file():
             return path
-        found = sorted(path.glob(f"*/{MANIFEST}"), key=lambda file: file.parent.name)
+        found = sorted(path.glob(f"*/{MANIFEST}"), key=lambda file: _launched(file.parent.name))
         if found:
             return found[-1].parent
     there = sorted(path.name for path in SWEEPS.glob("*") if path.is_dir())
     listed = f"there are {', '.join(there)}" if there else "there is none yet"
     what = f"{named or quoted(named)} is no sweep, nor a folder of one"
     raise FileNotFoundError(f"{what}: under {SWEEPS} {listed}")
+
+
+def _launched(folder: str) -> tuple[str, int]:
+    """When, and as which of those of the same second (run_folder.claim)."""
+    head, _, last = folder.rpartition("_")
+    is_numbered = last.isdecimal() and "_" in head
+    return (head, int(last)) if is_numbered else (folder, 1)

@@ -34,8 +34,10 @@ def take_over(manifest: Manifest, is_on_these_data: Callable[[int, Path], bool])
         except ValueError:
             continue  # of an older lmexp, whose code was another
         if earlier.code_hash == manifest.code_hash:
-            finished = (job for job in earlier.jobs if job.status == "finished")
-            done |= {job.recipe_hash: (earlier.folder_of(job), job) for job in finished}
+            finished = [
+                (earlier.folder_of(job), job) for job in earlier.jobs if job.status == "finished"
+            ]
+            done |= {job.recipe_hash: (own, job) for own, job in finished if own.is_dir()}
     outdated = 0
     for place, job in enumerate(manifest.jobs):
         if job.recipe_hash not in done:

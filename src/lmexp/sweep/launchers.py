@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from lmexp.forwarding import Forwarder
-from lmexp.run_folder import read_recipe
-from lmexp.sweep.manifest import Job, Manifest
+from lmexp.run_folder import RECIPE, read_recipe
+from lmexp.sweep.manifest import DONE, Job, Manifest
 from lmexp.sweep.remote import Remote
-from lmexp.sweep.watch import Task, Watch
+from lmexp.sweep.watch import STOP, Task, Watch
 
 
 class Launcher(Protocol):
@@ -101,6 +101,7 @@ class Local:
 
     def start(self, task: Task) -> Job:
         """Begin a job; gives it as it now stands."""
+        (Path(task.sweep) / task.job.folder / STOP).unlink(missing_ok=True)
         place = self._free.pop(0)
         watch = Watch(task._replace(environment=place))
         self._watches.append((watch, place))
@@ -181,7 +182,8 @@ def _asked(manifest: Manifest) -> list[Asked]:
     """By each job; of a search its studies say it: its trials are not known before they run."""
     if manifest.studies:
         return [Asked(study.devices, study.accelerator) for study in manifest.studies]
-    folders = [manifest.folder / job.folder for job in manifest.jobs if job.taken_from is None]
+    folders = [manifest.folder / job.folder for job in manifest.jobs if job.status not in DONE]
+    folders = [folder for folder in folders if (folder / RECIPE).is_file()]
     trainers = [read_recipe(folder)["trainer"] for folder in folders]
     return [Asked(devices_of(trainer), trainer["accelerator"]) for trainer in trainers]
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from lmexp.errors import say
 from lmexp.forwarding import Forwarder
-from lmexp.run_folder import held, is_held, write_recipe
+from lmexp.run_folder import RECIPE, held, is_held, is_watched, write_recipe
 from lmexp.sweep import causes
 from lmexp.sweep.code import CODE, freeze_code
 from lmexp.sweep.earlier import Taken, on_data_of, take_over
 from lmexp.sweep.launchers import Launcher, jobs_at_once, launcher_of
 from lmexp.sweep.manifest import DONE, Job, Manifest, read_job, write_job
-from lmexp.sweep.planning import Plan, claim_folder, grouped, jobs_of, plan, studies_of
+from lmexp.sweep.names import grouped
+from lmexp.sweep.planning import Plan, claim_folder, jobs_of, plan, studies_of
 from lmexp.sweep.queue import Listed, Queue, Trials
 from lmexp.sweep.table import print_best, print_table
 from lmexp.sweep.watch import Task
@@ -35,12 +36,12 @@ def sweep(overrides: Sequence[str], config_dir: str | None, allow_targets: Seque
     with held(folder):
         with contextlib.ExitStack() as undone:  # whatever happens before a job could begin
             undone.callback(shutil.rmtree, folder)
-            manifest = _begin(planned, folder, config_dir)
+            manifest = begin(planned, folder, config_dir)
             undone.pop_all()
         return _run(manifest)
 
 
-def _begin(planned: Plan, folder: Path, config_dir: str | None) -> Manifest:
+def begin(planned: Plan, folder: Path, config_dir: str | None) -> Manifest:
     """The sweep's folder, with the code in it and the recipes that are known."""
     settings = planned.combinations[0].settings
     packages = [name for own in planned.combinations for name in own.composed.allow_targets]
@@ -103,23 +104,24 @@ def resume(folder: Path) -> int:
             manifest.directory = str(Path.cwd())
         _wait_for_orphans(manifest)
         for job in manifest.jobs:
-            if job.taken_from is not None:
-                _look_after_taken(manifest, job)
-            elif job.status not in DONE and (job.status != "failed" or job.trial is None):
-                job.status = "waiting"
+            _as_it_is_found(manifest, job)
         return _run(manifest)
 
 
-def _look_after_taken(manifest: Manifest, job: Job) -> None:
-    """A job stands for an earlier one only as long as that one is there."""
-    if manifest.folder_of(job).is_dir():
+def _as_it_is_found(manifest: Manifest, job: Job) -> None:
+    """What has not finished is to be run, unless there is nothing left to run it from."""
+    if job.trial is None and not (manifest.folder_of(job) / RECIPE).is_file():
+        job.status, job.cause, job.return_code = "failed", causes.ERROR, None
+        job.error = (
+            f"{manifest.folder_of(job) / RECIPE} is gone: launch the sweep again, which takes over "
+            "what has finished"
+        )
+    elif job.taken_from is not None:
         job.status, job.cause, job.error = "finished", None, None
-        return
-    job.status, job.cause, job.return_code = "failed", causes.ERROR, None
-    job.error = (
-        f"it stands for {job.taken_from} of an earlier sweep, which is gone: launch the sweep "
-        "again, which takes over what has finished"
-    )
+    elif job.status not in DONE and (job.status != "failed" or job.trial is None):
+        job.status = "waiting"
+        if not (manifest.folder / job.folder / RECIPE).is_file():  # of a trial: it is composed
+            job.recipe_hash = ""
 
 
 def _wait_for_orphans(manifest: Manifest) -> None:
@@ -128,12 +130,11 @@ def _wait_for_orphans(manifest: Manifest) -> None:
     deadline = time.monotonic() + (RELEASE_SECONDS if is_local else math.inf)
     for place, job in enumerate(manifest.jobs):
         folder = manifest.folder / job.folder
-        if job.status != "running" or not is_held(folder):
+        if job.status != "running" or not (is_held(folder) or is_watched(folder)):
             continue
         say(f"{folder} still runs: waiting for its end")
-        while is_held(folder) and time.monotonic() < deadline:
+        while (is_held(folder) or is_watched(folder)) and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
-        time.sleep(0.0 if is_local else RELEASE_SECONDS / 60)  # for whoever notes how it ended
         manifest.jobs[place] = read_job(folder, job)
 
 
@@ -147,7 +148,7 @@ def _run(manifest: Manifest) -> int:
         launcher = launcher_of(manifest, signals)
         try:
             shows = at_once == 1 and manifest.settings["launcher"] == "local"
-            _run_all(manifest, queue, launcher, signals, shows=shows)
+            run_all(manifest, queue, launcher, signals, shows=shows)
         finally:
             launcher.close()
     finally:
@@ -157,7 +158,7 @@ def _run(manifest: Manifest) -> int:
     if signals.received is not None:
         say(f"go on with python -m lmexp sweep resume {manifest.folder}")
         return 128 + signals.received
-    return int(any(job.status not in DONE for job in manifest.jobs))
+    return int(not queue.is_whole)
 
 
 def _announce(manifest: Manifest, at_once: int) -> None:
@@ -170,7 +171,7 @@ def _announce(manifest: Manifest, at_once: int) -> None:
     print(f"{what} in {manifest.folder}, {order}", flush=True)
 
 
-def _run_all(
+def run_all(
     manifest: Manifest, queue: Queue, launcher: Launcher, signals: Forwarder, *, shows: bool = False
 ) -> None:
     """Start jobs as room is made for them, until none is left or a signal came.
@@ -182,12 +183,11 @@ def _run_all(
         signals: after one, nothing more is started.
         shows: the standard output of jobs, instead of keeping it.
     """
-    number, is_over = 0, False
-    while not is_over or launcher.is_busy:
-        while not is_over and launcher.has_room:
-            job = None if signals.received is not None else queue.next()
+    number = 0
+    while True:
+        while launcher.has_room and signals.received is None:
+            job = queue.next()
             if job is None:
-                is_over = True
                 break
             number += 1
             known = f": as {job.taken_from}, which has finished" if job.taken_from else ""
@@ -196,8 +196,10 @@ def _run_all(
                 _end(manifest, queue, job)
                 continue
             _note(manifest, launcher.start(_task(manifest, job, shows=shows)))
+        if not launcher.is_busy:
+            return
         for job in launcher.ended():
-            if signals.received is not None and job.status == "failed":
+            if signals.received is not None and job.cause == causes.KILLED:
                 job.status, job.cause, job.error = "stopped", None, None
                 write_job(job, manifest.folder / job.folder)
             _end(manifest, queue, job)

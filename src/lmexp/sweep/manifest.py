@@ -16,7 +16,6 @@ from lmexp.atomic import write_atomically
 
 NOT_LEARNT = ("name", "sweep", "logger")  # sections that change nothing of the weights
 MANIFEST, JOB = "manifest.json", "job.json"
-NAME_BYTES = 100  # of a job's folder
 DONE = ("finished", "pruned")  # nothing is left to do
 
 

@@ -1,6 +1,5 @@
 """What a sweep will do: every combination composed, checked and hashed before the first starts."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,16 +11,15 @@ from lmexp.environment import usable_cores
 from lmexp.errors import say
 from lmexp.grid import Dimension, Grid, check_space, grid
 from lmexp.recipe import Composition, composition
-from lmexp.run_folder import claim, claim_named
+from lmexp.run_folder import claim, claim_named, safe
 from lmexp.secret_values import SecretError
 from lmexp.sweep.launchers import Asked, check_launcher, devices_of, jobs_on_these_cores
-from lmexp.sweep.manifest import NAME_BYTES, Job, Outline, recipe_hash
+from lmexp.sweep.manifest import Job, Outline, recipe_hash
+from lmexp.sweep.names import SWEEPS, cut, folder_name
 from lmexp.sweep.search import COSTS, Direction
 from lmexp.sweep.study import Objective, check_distributions
 from lmexp.targets import allowed_packages, build
-from lmexp.wandb_names import LONGEST_TAG
 
-SWEEPS = Path("logs", "sweeps")
 # Keys that say where a run runs.
 WHERE = ("trainer", "trainer.devices", "trainer.accelerator", "trainer.strategy")
 
@@ -149,7 +147,11 @@ def _check_settings(planned: Sequence[Planned]) -> None:
 
 
 def _share_cores(planned: Sequence[Planned], space: Sequence[Dimension]) -> None:
-    """Jobs side by side share the cores, which a recipe says: a job run alone takes as many."""
+    """Jobs side by side share the cores, which a recipe says: a job run alone takes as many.
+
+    As many jobs as may be, even where fewer are swept: else one more job would be another recipe
+    of the others, and none of them could be taken over.
+    """
     asked = [_asked(own.composed, space) for own in planned]
     at_once = jobs_on_these_cores(planned[0].settings, asked)
     for own in planned:
@@ -193,14 +195,14 @@ def claim_folder(planned: Plan) -> Path:
         keys = [line.partition("=")[0] for line in first.overrides]
         keys += [dimension.key for dimension in planned.space]
         name = cut("-".join(keys)) or composed.recipe["name"]
-    return claim(SWEEPS / safe(name))
+    return claim(SWEEPS / (safe(name) or "sweep"))
 
 
 def jobs_of(planned: Sequence[Planned]) -> list[Job]:
     """The jobs, none begun."""
     return [
         Job(
-            folder=_job_name(index, len(planned), swept),
+            folder=folder_name(str(index).zfill(len(str(len(planned) - 1))), swept),
             overrides=swept,
             recipe_hash=recipe_hash(composed.recipe),
             allow_targets=list(composed.allow_targets),
@@ -259,39 +261,3 @@ def _direction(name: str, usual: Mapping[str, bool]) -> Direction:
             "each its direction, such as sweep.search.directions=[minimize,maximize]"
         )
     return "maximize" if known else "minimize"
-
-
-def grouped(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The recipe, with the sweep in what its mirror is grouped and filtered by.
-
-    The group, where none was chosen, is the sweep's name, which later launches share whose jobs
-    take over those of earlier ones. Tags are added: sweep or search, and when it was launched.
-    """
-    logger = recipe["logger"]
-    if not {"group", "tags"} <= logger.keys():
-        return recipe
-    is_in_sweeps = folder.absolute().parent.parent.name == SWEEPS.name
-    group = logger["group"] or (folder.parent if is_in_sweeps else folder).name
-    kind = "search" if recipe["sweep"].get("search") else "sweep"
-    added = [tag for tag in (kind, folder.name[:LONGEST_TAG]) if tag not in logger["tags"]]
-    return {**recipe, "logger": {**logger, "group": group, "tags": [*logger["tags"], *added]}}
-
-
-def _job_name(index: int, count: int, swept: Sequence[str]) -> str:
-    number = str(index).zfill(len(str(count - 1)))
-    return folder_name(number, swept)
-
-
-def folder_name(number: str, overrides: Sequence[str]) -> str:
-    """Of a job."""
-    return cut("_".join([number, *(safe(line) for line in overrides)]))
-
-
-def cut(name: str) -> str:
-    """A name that a file system takes, which counts bytes."""
-    return name.encode()[:NAME_BYTES].decode(errors="ignore")
-
-
-def safe(text: str) -> str:
-    """Text as part of a path, and of an override without quotes."""
-    return re.sub(r"[^\w.]+", "-", text).strip("-.")

@@ -1,5 +1,6 @@
 """Where the jobs of a sweep come from: a list made before, or studies that ask for them."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +11,7 @@ from lmexp.run_folder import write_recipe
 from lmexp.sweep import causes
 from lmexp.sweep.front import launched_objectives
 from lmexp.sweep.manifest import DONE, Job, Manifest, Outline, recipe_hash, write_job
-from lmexp.sweep.planning import folder_name, grouped
+from lmexp.sweep.names import folder_name, grouped
 from lmexp.sweep.search import frozen_recipe
 from lmexp.sweep.study import Study
 from lmexp.sweep.watch import STOP
@@ -21,6 +22,8 @@ DIGITS = 3  # of a trial's number in its folder's name
 class Queue(Protocol):
     """Jobs that are still to be run."""
 
+    @property
+    def is_whole(self) -> bool: ...
     def next(self) -> Job | None: ...
     def look(self, under_way: Sequence[Job]) -> None: ...
     def ended(self, job: Job) -> None: ...
@@ -30,7 +33,13 @@ class Listed:
     """The jobs of a grid."""
 
     def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
         self._jobs = [job for job in manifest.jobs if job.status not in DONE]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all have finished."""
+        return all(job.status in DONE for job in self._manifest.jobs)
 
     def next(self) -> Job | None:
         """The next job; None: there is none left."""
@@ -62,17 +71,35 @@ class Trials:
                 if job not in self._interrupted:
                     study.tell(job, manifest.folder_of(job))
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every study has as many trials as were wanted, failed ones not counted."""
+        return min(self._begun(DONE).values()) >= self._wanted
+
+    @property
+    def _wanted(self) -> int:
+        wanted: int = self._manifest.settings["search"]["trials"]
+        return wanted
+
+    def _begun(self, statuses: Sequence[str] | None = None) -> dict[str, int]:
+        """How many trials each study has begun, or has of these statuses."""
+        begun = dict.fromkeys(self._studies, 0)
+        for job in self._manifest.jobs:
+            begun[str(job.study)] += statuses is None or job.status in statuses
+        return begun
+
     def next(self) -> Job | None:
-        """The next trial; None: there is none left."""
+        """The next trial; None: there is none now, but another one may fail."""
         if self._interrupted:
             job = self._interrupted.pop(0)
             return job if job.recipe_hash else self._composed(job)
-        wanted = self._manifest.settings["search"]["trials"]
-        begun = dict.fromkeys(self._studies, 0)
-        for job in self._manifest.jobs:
-            begun[str(job.study)] += 1
-        name = min(begun, key=lambda study: begun[study])  # studies take turns
-        return self._asked(name) if begun[name] < wanted else None
+        # Studies take turns. Another trial is asked for in place of one that failed, until half of
+        # all have: what fails always shall not run for ever.
+        failed = self._begun(("failed",))
+        for name, begun in sorted(self._begun().items(), key=lambda own: own[1]):
+            if begun - min(failed[name], self._wanted) < self._wanted:
+                return self._asked(name)
+        return None
 
     def _asked(self, name: str) -> Job:
         outline = self._outlines[name]
@@ -99,6 +126,7 @@ class Trials:
         job.recipe_hash = recipe_hash(recipe)
         if not self._taken_over(job):
             write_recipe(grouped(recipe, self._manifest.folder), folder)
+        self._manifest.write()
         return job
 
     def _taken_over(self, job: Job) -> bool:
@@ -110,7 +138,7 @@ class Trials:
                 job.taken_from = own.taken_from or own.folder
                 job.status, job.return_code = own.status, own.return_code
                 job.host, job.started, job.seconds = own.host, own.started, own.seconds
-                (manifest.folder / job.folder).rmdir()
+                shutil.rmtree(manifest.folder / job.folder)
                 return True
         return False
 

@@ -1,7 +1,11 @@
 """Jobs of a sweep on a cluster of Ray; without one on a cluster of this machine alone."""
 
+import contextlib
 import logging
+import os
+import signal
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lmexp.sweep import code
@@ -26,7 +30,18 @@ class Ray:
         self._ray, self._run = ray, remote_function(manifest.settings, path)
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
-            ray.init(logging_level=logging.WARNING, include_dashboard=False)
+            self._begin(manifest.folder / code.CODE)
+
+    def _begin(self, frozen: Path) -> None:
+        """A cluster, or the way into one.
+
+        Its workers look for modules in the driver's current folder first, so that has to be the
+        frozen code. And it takes SIGTERM over, without which jobs are not told to save.
+        """
+        before = signal.getsignal(signal.SIGTERM)
+        with contextlib.chdir(frozen):
+            self._ray.init(logging_level=logging.WARNING, include_dashboard=False)
+        signal.signal(signal.SIGTERM, before)
 
     def submit(self, task: Task) -> Any:
         """Hand a job over."""
@@ -69,7 +84,9 @@ def remote_function(settings: Mapping[str, Any], path: str | None = None) -> Any
     options = {"max_retries": 0, **settings["options"]}
     if path is not None:
         chosen = options.get("runtime_env") or {}
-        variables = {**chosen.get("env_vars", {}), "PYTHONPATH": path}
+        variables = chosen.get("env_vars") or {}
+        places = [path, *filter(None, [variables.get("PYTHONPATH")])]
+        variables = {**variables, "PYTHONPATH": os.pathsep.join(places)}
         options["runtime_env"] = {**chosen, "env_vars": variables}
     try:
         return ray.remote(run_task).options(**options)

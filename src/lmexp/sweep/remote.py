@@ -5,6 +5,7 @@ The folder of the sweep has to be one that all machines see.
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,8 +54,13 @@ class Remote:
 
     def start(self, task: Task) -> Job:
         """Hand a job over; gives it as it now stands."""
+        folder = Path(task.sweep) / task.job.folder
+        (folder / STOP).unlink(missing_ok=True)
+        waiting = replace(task.job, cause=None, error=None, return_code=None)
+        write_job(waiting, folder)  # what an earlier session noted is past
+        task = task._replace(job=waiting)
         self._handed.append((task, self._cluster.submit(task)))
-        return task.job
+        return waiting
 
     def ended(self) -> list[Job]:
         """Jobs that have ended since the last call."""
@@ -96,7 +102,6 @@ class Remote:
                 job.status = "stopped"
             else:
                 why = hidden(self._cluster.why(handle))
-                cause = causes.OUT_OF_MEMORY if causes.is_of_memory(why) else causes.KILLED
-                job.status, job.cause, job.error = "failed", cause, why
+                job.status, job.cause, job.error = "failed", causes.of_cluster(why), why
             write_job(job, folder)
         return job

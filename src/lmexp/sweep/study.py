@@ -105,7 +105,11 @@ class Study:
         if self._frozen(job.trial).state.is_finished():
             return
         states = self._optuna.trial.TrialState
-        values = self.values(folder) if job.status == "finished" else None
+        values = (
+            objective_values(self.objectives, read_summary(folder))
+            if job.status == "finished"
+            else None
+        )
         if values is not None:
             self._study.tell(job.trial, values)
         elif job.status == "pruned":
@@ -114,7 +118,7 @@ class Study:
             self._study.tell(job.trial, state=states.FAIL)
 
     def values(self, folder: Path) -> list[float] | None:
-        """The objectives of a finished trial; None where one is missing or no number."""
+        """The objectives, as the folder of a finished trial has them."""
         return objective_values(self.objectives, read_summary(folder))
 
     def forget_unknown(self, known: Sequence[int]) -> None:
@@ -155,9 +159,11 @@ def _distribution(dimension: Dimension) -> Any:
 
 
 def _sampler(settings: Mapping[str, Any], number: int) -> Any:
+    import numpy as np
     from optuna import samplers
 
-    seed, startup = settings["seed"] + number, settings["startup_trials"]
+    seed = int(np.random.SeedSequence((settings["seed"], number)).generate_state(1)[0])
+    startup = settings["startup_trials"]
     if settings["sampler"] == "random":
         return samplers.RandomSampler(seed=seed)
     if settings["sampler"] == "gp":

@@ -18,7 +18,8 @@ LIMITS = ("timeout_min", "slurm_time")  # options that say how long a job may ta
 UNLIMITED_MINUTES = 366 * 24 * 60
 CLUSTERS = ("slurm", "local")  # as submitit calls them
 OF_GPUS = ("gpus_per_node", *(f"{cluster}_gpus_per_node" for cluster in CLUSTERS))
-CORES = (
+# Without it srun gives a task one core, whatever sbatch was given (Slurm 22.05 and later).
+TELL_SRUN_THE_CORES = (
     'if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK; fi'
 )
 
@@ -102,8 +103,6 @@ def executor(
     )
     minutes = settings["minutes"]
     options = {"name": name, **settings["options"]}
-    # Without it srun gives a task one core, whatever sbatch was given (Slurm 22.05 and later).
-    options["slurm_setup"] = [CORES, *options.get("slurm_setup", ())]
     if own.cluster != "slurm" and any(options.get(key) for key in OF_GPUS):
         raise ValueError(
             "sweep.launcher=submitit: there is no Slurm here, and without it submitit gives every "
@@ -120,6 +119,10 @@ def executor(
         )
     try:
         own.update_parameters(**options)
+        setup = options.get("slurm_setup") or []
+        if not isinstance(setup, list):
+            raise ValueError(f"slurm_setup={setup} is no list of lines")
+        own.update_parameters(slurm_setup=[TELL_SRUN_THE_CORES, *setup])
     except (AssertionError, NameError, TypeError, ValueError) as error:
         raise ValueError(f"sweep.options={settings['options']}: submitit: {error}") from None
     return own

@@ -16,6 +16,7 @@ from lmexp.errors import say
 from lmexp.grid import Dimension
 from lmexp.sweep.planning import Plan, Planned, objectives_of
 from lmexp.targets import as_flags
+from lmexp.wandb_sessions import MIRROR as MIRRORED
 from lmexp.wandb_sessions import account_mode
 
 METHODS = {"tpe": "bayes", "gp": "bayes", "nsgaii": "bayes", "random": "random"}
@@ -43,6 +44,12 @@ def configuration(
             "without it: python train.py -m"
         )
     (objective,) = figures
+    chosen = str(first.composed.recipe["logger"]["_target_"])
+    if chosen != MIRRORED and any(line.startswith("logger=") for line in overrides):
+        raise ValueError(
+            f"logger={chosen}: W&B sees nothing of a sweep's runs that are not mirrored to it: "
+            f"write {MIRROR}, or leave logger= out"
+        )
     swept = {line.partition("=")[0] for line in first.overrides}
     swept |= {dimension.key for dimension in planned.space}
     fixed = [line for line in overrides if line.partition("=")[0] not in swept]

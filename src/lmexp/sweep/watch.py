@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from lmexp.launch_ranks import SWEEP_PARENT
 from lmexp.record_files import METRICS
-from lmexp.run_folder import RECIPE, is_held
+from lmexp.run_folder import RECIPE, is_held, watched
 from lmexp.secret_values import hidden
 from lmexp.sweep import causes, code
 from lmexp.sweep.manifest import DONE, Job, now, read_job, write_job
@@ -47,7 +47,6 @@ class Watch:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.folder = Path(task.sweep) / task.job.folder
-        (self.folder / STOP).unlink(missing_ok=True)
         self._before = task.job.seconds or 0.0
         self.job = replace(
             task.job,
@@ -66,7 +65,7 @@ class Watch:
         self._ending: causes.Ended | None = None
         self._killed_at = 0.0
         self.process = self._start()
-        self._sign = _Sign.of(self.folder, self.process.pid)
+        self._sign = Sign.of(self.folder, self.process.pid)
 
     def _start(self) -> "subprocess.Popen[bytes]":
         sweep = Path(self.task.sweep)
@@ -104,14 +103,14 @@ class Watch:
         return None
 
     def _has_to_end(self) -> causes.Ended | None:
-        if (self.folder / STOP).is_file():
-            status = (self.folder / STOP).read_text(encoding="utf-8").strip()
-            return causes.Ended(status or "stopped", None, None)
+        asked = _asked_to_end(self.folder)
+        if asked is not None:
+            return causes.Ended(asked, None, None)
         minutes = (time.monotonic() - self._began) / 60
         limit = self.task.minutes
         if limit is not None and minutes > limit:
             return causes.Ended("failed", causes.TOO_LONG, f"sweep.minutes={limit:g}")
-        sign = _Sign.of(self.folder, self.process.pid)
+        sign = Sign.of(self.folder, self.process.pid)
         if sign.is_alive_since(self._sign):
             self._sign = sign
         silent = self.task.silent_minutes
@@ -147,7 +146,13 @@ class Watch:
             return
 
 
-class _Sign(NamedTuple):
+def _asked_to_end(folder: Path) -> str | None:
+    """What a job is to be called then."""
+    file = folder / STOP
+    return file.read_text(encoding="utf-8").strip() or "stopped" if file.is_file() else None
+
+
+class Sign(NamedTuple):
     """What a job has done so far."""
 
     at: float  # seconds, by time.monotonic
@@ -155,12 +160,12 @@ class _Sign(NamedTuple):
     cpu_seconds: float
 
     @classmethod
-    def of(cls, folder: Path, process: int) -> "_Sign":
+    def of(cls, folder: Path, process: int) -> "Sign":
         files = (folder / METRICS, folder / STDERR, folder / STDOUT, folder / "checkpoints")
         written = max((file.stat().st_mtime_ns for file in files if file.exists()), default=0)
         return cls(time.monotonic(), written, _cpu_seconds(process))
 
-    def is_alive_since(self, before: "_Sign") -> bool:
+    def is_alive_since(self, before: "Sign") -> bool:
         used = self.cpu_seconds - before.cpu_seconds
         # Where a worker has ended, what it had used is gone from the sum: that is a sign too.
         is_busy = used < 0 or used > max(IDLE_SHARE * (self.at - before.at), LOOK_SECONDS)
@@ -190,18 +195,25 @@ def _cpu_seconds(root: int) -> float:
 def run_task(task: Task) -> Job:
     """The job once it has ended; for launchers that run it elsewhere.
 
-    A queue may hold it twice, when its sweep was killed and resumed: it is run once.
+    A queue may hold it twice, when its sweep was killed and resumed: it is run once. And it may
+    have been stopped while it waited there.
     """
     folder = Path(task.sweep) / task.job.folder
-    while is_held(folder):
-        time.sleep(LOOK_SECONDS)
-    known = read_job(folder, task.job)
-    if known.status in DONE:
-        return known
-    watch = Watch(task)
-    while (job := watch.look()) is None:
-        time.sleep(LOOK_SECONDS / 5)
-    return job
+    with watched(folder):
+        while is_held(folder):  # by a job that saves, whose watch has died
+            time.sleep(LOOK_SECONDS)
+        known = read_job(folder, task.job)
+        if known.status in DONE:
+            return known
+        asked = _asked_to_end(folder)
+        if asked is not None:
+            ended = replace(known, status=asked)
+            write_job(ended, folder)
+            return ended
+        watch = Watch(task)
+        while (job := watch.look()) is None:
+            time.sleep(LOOK_SECONDS / 5)
+        return job
 
 
 def _what(folder: Path) -> Sequence[str]:
