@@ -226,7 +226,9 @@ def test_jobs_on_gpus_of_one_machine_share_its_cores(monkeypatch):
 
 
 def test_how_a_sweep_is_run_cannot_be_swept():
-    with pytest.raises(ValueError, match=r"sweep\.parallel=2 .* is sweep\.parallel=1"):
+    with pytest.raises(
+        ValueError, match=r"^sweep\.parallel=2 beside sweep\.parallel=1: a sweep is"
+    ):
         plan(["model=gru", "sweep.parallel=1,2"], None, ())
 
 

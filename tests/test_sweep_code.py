@@ -59,8 +59,46 @@ def test_what_links_of_a_package_lead_to_counts(tmp_path, monkeypatch):
     (tmp_path / "linked_package" / "data").symlink_to(tmp_path / "data")
     monkeypatch.setattr(code, "MOST_BYTES", 99)
 
-    with pytest.raises(ValueError, match=r"linked_package: more than 0 MB, .*data/text\.txt among"):
+    with pytest.raises(
+        ValueError, match=r"linked_package has more than 0 MB, .*data/text\.txt among"
+    ):
         code.freeze_code(tmp_path / "sweep", ["linked_package"])
+
+
+def test_modules_beside_a_package_that_it_imports_are_frozen_with_it(tmp_path, monkeypatch):
+    """However it imports them, and those that these import; not what is installed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    files = {
+        "big_package/__init__.py": "import torch, json\n",
+        "big_package/nets.py": "def build():\n    from near_helper import WIDTH\n",
+        "near_helper.py": "import near_other.parts\nWIDTH = 8\n",
+        "near_other/__init__.py": "import near_helper\n",
+        "near_other/parts.py": "",
+        "near_stranger.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    first = code.freeze_code(tmp_path / "1", ["big_package"])
+    (tmp_path / "near_other" / "parts.py").write_text("DEPTH = 2\n")
+    second = code.freeze_code(tmp_path / "2", ["big_package"])
+
+    assert first != second
+    copied = {path.name for path in (tmp_path / "1" / "code").iterdir()}
+    assert copied == {"lmexp", "big_package", "near_helper.py", "near_other"}
+
+
+def test_what_cannot_be_copied_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "torn_package").mkdir()
+    (tmp_path / "torn_package" / "__init__.py").touch()
+    for name in ("a.py", "b.py"):
+        (tmp_path / "torn_package" / name).symlink_to("nowhere")
+
+    with pytest.raises(ValueError, match=r"^.*/torn_package/[ab]\.py cannot be copied into the sw"):
+        code.freeze_code(tmp_path / "sweep", ["torn_package"])
 
 
 def test_of_the_users_folder_configuration_is_copied_and_no_run(tmp_path):

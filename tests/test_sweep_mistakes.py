@@ -1,6 +1,7 @@
 """Forty mistakes in sweeps: one wrong combination refuses them all, before the first job starts."""
 
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -54,6 +55,12 @@ MISTAKES = {
     "a package that is not there": ("seed=1,2 --allow-targets nowhere_at_all", "nowhere_at_all"),
     "a budget": ("budget.parameters=1e6,-1", "budget.parameters=-1"),
     "two budgets of steps": ("seed=1,2 budget.flops=1e9 budget.tokens=1e6", "both say how many"),
+    "a glob of no group": ("seed=glob(*)", "matches nothing"),
+    "how a search is run": (
+        "sweep=search optimizer.lr=interval(1,2) sweep.search.trials=1,2",
+        "sweep.search.trials=2 beside sweep.search.trials=1: a sweep is run in one way",
+    ),
+    "a search that is none": ("seed=1,2 sweep.search.trials=5", "here: add sweep=search"),
     "a key twice": ("seed=1,2 seed=3,4", "seed is given 2 times"),
     "an empty range": ("model.d_model=range(64,8)", "holds no value"),
     "a comma too many": ("seed=1,2,", "nothing follows the last comma"),
@@ -100,18 +107,24 @@ def test_what_is_of_another_sweep_command_is_refused(action, typed, capsys):
     assert capsys.readouterr().err.startswith(expected)
 
 
-def test_a_launch_that_fails_before_its_jobs_begin_leaves_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_launch_that_ends_before_its_jobs_begin_leaves_nothing(number, tmp_path, monkeypatch):
     def interrupted(folder, *_):
         (folder / "code").mkdir()
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(planning, "_build_sizes", lambda _: None)  # which takes seconds
     monkeypatch.setattr(launching, "freeze_code", interrupted)
 
-    assert main(["train", "-m", "seed=1,2"]) == 130
+    try:
+        status = main(["train", "-m", "seed=1,2"])
+    except SystemExit as ended:
+        status = ended.code
 
+    assert status == 128 + number
     assert not list(tmp_path.glob("logs/sweeps/*/*"))
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_a_sweep_that_is_run_by_another_process_is_not_resumed_beside_it(tmp_path, capsys):

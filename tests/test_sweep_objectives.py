@@ -1,5 +1,6 @@
 """Searches with several objectives: their Pareto front, and what is refused."""
 
+import math
 import re
 import signal
 import time
@@ -78,19 +79,28 @@ def test_directions_decide_what_dominates():
     assert [trial.values for trial in front(trials, outline)] == [[1, 5], [1, 5], [2, 7]]
 
 
-def test_a_trial_without_an_objective_is_a_failed_one_and_it_is_said(search, capsys):
+def test_a_trial_whose_objective_is_not_finite_is_a_failed_one(search, capsys, monkeypatch):
+    monkeypatch.setattr("simulated_search.loss", lambda *_: math.nan)
+
+    _, manifest = search("lacking", trials=1)
+
+    assert "not all of best/loss are finite figures" in capsys.readouterr().err
+    assert [(job.status, job.cause) for job in manifest.jobs] == [("failed", "not finite")] * 2
+    assert finished_trials(manifest, manifest.studies[0]) == []
+
+
+def test_a_search_of_what_no_run_has_ends_with_its_first_trial(search):
     objectives = [*OBJECTIVES[:1], ["best/water", None, "minimize"]]
 
-    _, lacking = search("lacking", objectives=objectives, trials=1)
-
-    assert "not all of best/loss, best/water are finite figures" in capsys.readouterr().err
-    assert finished_trials(lacking, lacking.studies[0]) == []
+    with pytest.raises(ValueError, match=r"has no best/water, but best/loss: launch a search of"):
+        search("lacking", objectives=objectives, trials=3)
 
 
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
         ("sweep.search.objectives=[best/loss,flops]", "did you mean flops_per_token?"),
+        ("sweep.search.objectives=[best/loss,nope/loss]", "a summary has no 'nope/loss'"),
         ("sweep.search.objectives=[best/loss,best/water]", "more of best/water is better"),
     ],
 )

@@ -97,6 +97,19 @@ def test_several_generations_fit_into_a_short_search(search):
     assert generations == [place // 5 for place in range(20)]
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "studies.db knows 0 trials, and the sweep 2: put"), (b"x" * 5000, "cannot be read (")],
+)
+def test_a_database_that_was_lost_is_told_in_one_line(content, message, search):
+    _, manifest = search("whole", trials=2)
+    file = manifest.folder / "studies.db"
+    file.write_bytes(content) if content is not None else file.unlink()
+
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Trials(Manifest.read(manifest.folder))
+
+
 def test_seeds_draw_trials_of_their_own(search):
     drawn = [
         {job.overrides[0] for job in search(f"seed {seed}", seed=seed)[1].jobs} for seed in range(3)

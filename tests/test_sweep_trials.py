@@ -135,6 +135,16 @@ def test_a_finished_job_whose_folder_is_gone_is_a_failed_one(taken_from, tmp_pat
     assert [job.status for job in Manifest.read(tmp_path / "2").jobs] == ["failed", "finished"]
 
 
+def test_a_sweep_whose_frozen_code_was_edited_is_not_gone_on_with(sweep):
+    manifest = Manifest.read(sweep)
+    manifest.code_hash = code.hash_of(sweep / "code")
+    manifest.write()
+    (sweep / "code" / "lmexp.py").touch()
+
+    with pytest.raises(ValueError, match="/code has been edited since the launch"):
+        resume(sweep)
+
+
 def test_a_sweep_whose_folder_of_the_launch_is_gone_says_so(sweep, tmp_path, monkeypatch, capsys):
     manifest = Manifest.read(sweep)
     manifest.directory = str(tmp_path / "gone")

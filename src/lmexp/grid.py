@@ -80,6 +80,11 @@ def grid(
                 found.pop(key, None)
             elif override.is_discrete_sweep():
                 values.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+                if not values[-1]:
+                    raise ValueError(
+                        f"{override.input_line} matches nothing: glob(…) is of the files of a "
+                        f"folder in conf, such as 'model=glob(*)', and {key} has none of that name"
+                    )
                 found.pop(key, None)
             else:
                 raise ValueError(

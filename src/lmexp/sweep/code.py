@@ -1,5 +1,6 @@
 """The code that a sweep runs: a copy made at its launch, so that edits change no later job."""
 
+import ast
 import hashlib
 import importlib.util
 import os
@@ -22,7 +23,8 @@ MOST_BYTES = 100_000_000  # of one package of the user's
 def freeze_code(folder: Path, packages: Sequence[str], config_dir: str | None = None) -> str:
     """Copy lmexp, packages of the user's, and configuration files of both into the sweep's folder.
 
-    What those packages import besides is not copied, unless it lies in them.
+    With the packages goes what they import from where the launch looks first: the current folder
+    and PYTHONPATH. What is installed is not copied.
 
     Args:
         folder: of the sweep.
@@ -35,18 +37,24 @@ def freeze_code(folder: Path, packages: Sequence[str], config_dir: str | None = 
     Raises:
         ValueError: a package is not there, far too large for code, or with a secret in it.
     """
+    try:
+        return _freeze(folder / CODE, folder, packages, config_dir)
+    except shutil.Error as error:  # one for each file
+        source, _, why = error.args[0][0]
+        raise ValueError(f"{source} cannot be copied into the sweep ({why})") from None
+
+
+def _freeze(code: Path, folder: Path, packages: Sequence[str], config_dir: str | None) -> str:
     from lmexp.recipe import conf_dir
 
-    code = folder / CODE
     own = Path(__file__).resolve().parents[1]
     shutil.copytree(own, code / "lmexp", ignore=LEFT_OUT)
     shutil.copytree(conf_dir(), code / "lmexp" / "conf", ignore=LEFT_OUT, dirs_exist_ok=True)
     if config_dir is not None:
         (code / CONFIG).mkdir()
         _copy_configuration(Path(config_dir), code / CONFIG, folder)
-    for name in dict.fromkeys(package.partition(".")[0] for package in packages):
-        if name != "lmexp":
-            _copy(name, code)
+    for name in _own_code(packages):
+        _copy(name, code)
     _refuse_secrets(code)
     return hash_of(code)
 
@@ -80,6 +88,63 @@ def _copy_configuration(config_dir: Path, target: Path, sweep: Path) -> None:
                 shutil.copy2(Path(place, name), copy)
 
 
+def _own_code(packages: Sequence[str]) -> list[str]:
+    """Packages of the user's, and modules of the user's that they import, in turn."""
+    waiting = [package.partition(".")[0] for package in packages]
+    found: list[str] = []
+    while waiting:
+        name = waiting.pop()
+        if name == "lmexp" or name in found:
+            continue
+        found.append(name)
+        waiting += sorted(other for other in _imported_by(name) if _is_own(other))
+    return found
+
+
+def _is_own(name: str) -> bool:
+    """Whether a module lies where the launch looks first, and is not installed there."""
+    if name in sys.stdlib_module_names:
+        return False
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # __main__, say
+        return False
+    places = [*(spec.submodule_search_locations or ()), spec.origin] if spec is not None else []
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    firsts = [Path.cwd(), *map(Path, filter(None, others))]
+    return any(
+        Path(place).is_relative_to(first.absolute())
+        and not Path(place).is_relative_to(sys.prefix)
+        and "site-packages" not in Path(place).parts
+        for place in places
+        if place is not None
+        for first in firsts
+    )
+
+
+def _imported_by(name: str) -> set[str]:
+    """Top-level names that the files of a module or package import, wherever they do."""
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        return set()
+    folders = [Path(place) for place in spec.submodule_search_locations or ()]
+    files = [file for folder in folders for file in folder.rglob("*.py") if file.is_file()]
+    if not folders and spec.origin is not None and spec.origin.endswith(".py"):
+        files = [Path(spec.origin)]
+    names: set[str] = set()
+    for file in files:
+        try:
+            tree = ast.parse(file.read_bytes())
+        except (SyntaxError, ValueError):  # whoever imports it will be told
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.partition(".")[0])
+    return names
+
+
 def _copy(name: str, code: Path) -> None:
     spec = importlib.util.find_spec(name)
     if spec is None or (spec.origin is None and not spec.submodule_search_locations):
@@ -92,8 +157,8 @@ def _copy(name: str, code: Path) -> None:
         copied += Path(source).stat().st_size
         if copied > MOST_BYTES:
             raise ValueError(
-                f"--allow-targets {name}: more than {MOST_BYTES / 1e6:.0f} MB, {source} among "
-                "them, and a sweep copies the code that it runs: keep data out of it"
+                f"the package {name} has more than {MOST_BYTES / 1e6:.0f} MB, {source} among them, "
+                "and a sweep copies the code that it runs: keep data out of it"
             )
         return shutil.copy2(source, target)
 

@@ -84,7 +84,7 @@ def newest_sweep(named: str) -> Path:
         found = sorted(path.glob(f"*/{MANIFEST}"), key=lambda file: _launched(file.parent.name))
         if found:
             return found[-1].parent
-    there = sorted(path.name for path in SWEEPS.glob("*") if path.is_dir())
+    there = sorted({file.parent.parent.name for file in SWEEPS.glob(f"*/*/{MANIFEST}")})
     listed = f"there are {', '.join(there)}" if there else "there is none yet"
     what = f"{named or quoted(named)} is no sweep, nor a folder of one"
     raise FileNotFoundError(f"{what}: under {SWEEPS} {listed}")

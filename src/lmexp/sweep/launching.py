@@ -3,15 +3,17 @@
 import contextlib
 import math
 import shutil
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from lmexp.errors import say
 from lmexp.forwarding import Forwarder
 from lmexp.run_folder import RECIPE, held, is_held, is_watched, write_recipe
 from lmexp.sweep import causes
-from lmexp.sweep.code import CODE, freeze_code
+from lmexp.sweep.code import CODE, freeze_code, hash_of
 from lmexp.sweep.earlier import Taken, on_data_of, take_over
 from lmexp.sweep.launchers import Launcher, jobs_at_once, launcher_of
 from lmexp.sweep.manifest import DONE, Job, Manifest, read_job, write_job
@@ -36,9 +38,16 @@ def sweep(overrides: Sequence[str], config_dir: str | None, allow_targets: Seque
     with held(folder):
         with contextlib.ExitStack() as undone:  # whatever happens before a job could begin
             undone.callback(shutil.rmtree, folder)
+            before = signal.signal(signal.SIGTERM, _leave)
+            undone.callback(signal.signal, signal.SIGTERM, before)
             manifest = begin(planned, folder, config_dir)
             undone.pop_all()
+            signal.signal(signal.SIGTERM, before)
         return _run(manifest)
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def begin(planned: Plan, folder: Path, config_dir: str | None) -> Manifest:
@@ -95,6 +104,11 @@ def resume(folder: Path) -> int:
             raise ValueError(
                 f"{folder / CODE} is gone, the code that this sweep began with: launch another "
                 "sweep of this name; what is finished need not be run again on equal code"
+            )
+        if manifest.code_hash and hash_of(folder / CODE) != manifest.code_hash:
+            raise ValueError(
+                f"{folder / CODE} has been edited since the launch: jobs to come would train with "
+                "other code than those before; launch another sweep of this name"
             )
         if not Path(manifest.directory).is_dir():
             say(

@@ -178,11 +178,13 @@ def read_job(folder: Path, otherwise: Job) -> Job:
     try:
         return _job(json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError, AttributeError) as error:
-        raise _unreadable(file, error) from None
+        remedy = f": remove it, and {MANIFEST} says what was known of the job"
+        raise _unreadable(file, error, remedy) from None
 
 
-def _unreadable(file: Path, error: Exception) -> ValueError:
-    return ValueError(f"{file} cannot be read ({error}): it is damaged, or of another lmexp")
+def _unreadable(file: Path, error: Exception, remedy: str = "") -> ValueError:
+    why = f"({error}): it is damaged, or of another lmexp{remedy}"
+    return ValueError(f"{file} cannot be read {why}")
 
 
 def _job(content: Mapping[str, Any]) -> Job:

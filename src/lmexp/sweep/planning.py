@@ -10,6 +10,7 @@ from lmexp.compare.metric import is_greater_better
 from lmexp.environment import usable_cores
 from lmexp.errors import say
 from lmexp.grid import Dimension, Grid, check_space, grid
+from lmexp.nested import flat
 from lmexp.recipe import Composition, composition
 from lmexp.run_folder import claim, claim_named, safe
 from lmexp.secret_values import SecretError
@@ -19,6 +20,7 @@ from lmexp.sweep.names import SWEEPS, cut, folder_name
 from lmexp.sweep.search import COSTS, Direction
 from lmexp.sweep.study import Objective, check_distributions
 from lmexp.targets import allowed_packages, build
+from lmexp.values import written
 
 # Keys that say where a run runs.
 WHERE = ("trainer", "trainer.devices", "trainer.accelerator", "trainer.strategy")
@@ -100,6 +102,10 @@ def _grid(overrides: Sequence[str], config_dir: str | None, allow_targets: Seque
     search = composed.recipe["sweep"].get("search")
     if search is None:
         return grid(overrides, config_dir)
+    if "_target_" not in search:
+        raise ValueError(
+            f"sweep.search.{next(iter(search))}: nothing is searched here: add sweep=search"
+        )
     check_space(search["space"])
     _check(composed)
     build(search, allow_targets)
@@ -135,14 +141,14 @@ def _check(composed: Composition) -> None:
 
 def _check_settings(planned: Sequence[Planned]) -> None:
     """How the sweep is run is one thing for all."""
-    first = planned[0].settings
-    check_launcher(first)
+    check_launcher(planned[0].settings)
+    first = flat(planned[0].settings)
     for job in planned[1:]:
-        for key, value in job.settings.items():
-            if value != first[key]:
+        for key, value in flat(job.settings).items():
+            if value != first.get(key):
                 raise ValueError(
-                    f"sweep.{key}={value} of {' '.join(job.overrides)} is sweep.{key}={first[key]} "
-                    f"of {' '.join(planned[0].overrides)}: a sweep is run in one way"
+                    f"sweep.{key}={written(value)} beside sweep.{key}={written(first.get(key))}: "
+                    "a sweep is run in one way: write one of them"
                 )
 
 

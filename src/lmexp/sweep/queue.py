@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from lmexp.errors import say
 from lmexp.grid import Dimension
+from lmexp.record_files import read_summary
 from lmexp.run_folder import write_recipe
 from lmexp.sweep import causes
 from lmexp.sweep.front import launched_objectives
@@ -66,7 +66,9 @@ class Trials:
         self._interrupted = [job for job in manifest.jobs if job.status in ("waiting", "stopped")]
         for name, study in self._studies.items():
             own = [job for job in manifest.jobs if job.study == name]
-            study.forget_unknown([job.trial for job in own if job.trial is not None])
+            numbers = [job.trial for job in own if job.trial is not None]
+            study.check(numbers)
+            study.forget_unknown(numbers)
             for job in own:
                 if job not in self._interrupted:
                     study.tell(job, manifest.folder_of(job))
@@ -158,8 +160,26 @@ class Trials:
         folder, study = self._manifest.folder_of(job), self._studies[job.study]
         study.tell(job, folder)
         if job.status == "finished" and study.values(folder) is None:
-            names = ", ".join(objective.figure for objective in study.objectives)
-            say(f"{folder}: not all of {names} are finite figures of its summary: a failed trial")
+            self._fail(job, folder, [objective.figure for objective in study.objectives])
+
+    def _fail(self, job: Job, folder: Path, figures: Sequence[str]) -> None:
+        """A trial that has finished without what is searched for.
+
+        Raises:
+            ValueError: its summary has no such figure, and those of the others will not either.
+        """
+        summary = read_summary(folder)
+        for figure in figures:
+            if figure not in summary:
+                there = ", ".join(name for name in summary if name.startswith(("best/", "test/")))
+                raise ValueError(
+                    f"sweep.search.objectives: {folder} has no {figure}, but {there}: launch a "
+                    "search of these"
+                )
+        job.status, job.cause = "failed", causes.NOT_FINITE
+        job.error = f"not all of {', '.join(figures)} are finite figures of its summary"
+        write_job(job, folder)
+        self._manifest.write()
 
 
 def _stop(folder: Path, status: str) -> None:

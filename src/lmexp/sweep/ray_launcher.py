@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lmexp.errors import say
 from lmexp.sweep import code
 from lmexp.sweep.manifest import Manifest
 from lmexp.sweep.watch import Task, run_task
@@ -27,10 +28,12 @@ class Ray:
         import ray
 
         path = code.search_path(manifest.folder, manifest.directory)
-        self._ray, self._run = ray, remote_function(manifest.settings, path)
+        self._ray: Any = ray
+        self._run = remote_function(manifest.settings, path)
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
             self._begin(manifest.folder / code.CODE)
+        self._check_resources(manifest.settings["options"])
 
     def _begin(self, frozen: Path) -> None:
         """A cluster, or the way into one.
@@ -42,6 +45,19 @@ class Ray:
         with contextlib.chdir(frozen):
             self._ray.init(logging_level=logging.WARNING, include_dashboard=False)
         signal.signal(signal.SIGTERM, before)
+
+    def _check_resources(self, options: Mapping[str, Any]) -> None:
+        """Ray would wait for ever for what its cluster does not have; another one may grow."""
+        asked = {"CPU": options.get("num_cpus", 1), "GPU": options.get("num_gpus", 0)}
+        there = self._ray.cluster_resources()
+        for name, count in {**asked, **(options.get("resources") or {})}.items():
+            if (count or 0) <= there.get(name, 0):
+                continue
+            lack = f"a job asks for {count} {name} of Ray, whose cluster has {there.get(name, 0):g}"
+            if "RAY_ADDRESS" not in os.environ:
+                self.close()
+                raise ValueError(f"sweep.options: {lack}: launch the sweep with less")
+            say(f"{lack}: it waits until there are more")
 
     def submit(self, task: Task) -> Any:
         """Hand a job over."""

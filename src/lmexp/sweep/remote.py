@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lmexp.forwarding import Forwarder
+from lmexp.run_folder import is_held
 from lmexp.secret_values import hidden
 from lmexp.sweep import causes
 from lmexp.sweep.manifest import Job, Manifest, read_job, write_job
@@ -69,7 +70,7 @@ class Remote:
             self._are_told = True
             for task, handle in self._handed:
                 self._stop(task, handle)
-        found = [(task, handle) for task, handle in self._handed if self._cluster.is_done(handle)]
+        found = [own for own in self._handed if self._is_done(*own)]
         for part in found:
             self._handed.remove(part)
         return [self._outcome(task, handle) for task, handle in found]
@@ -77,6 +78,10 @@ class Remote:
     def close(self) -> None:
         """Leave the cluster."""
         self._cluster.close()
+
+    def _is_done(self, task: Task, handle: Any) -> bool:
+        """Whoever looked after a job may have died before it; then it saves and ends."""
+        return self._cluster.is_done(handle) and not is_held(Path(task.sweep) / task.job.folder)
 
     def _note_begun(self) -> None:
         """Jobs that run there say so in their folders; from then on trials are watched."""

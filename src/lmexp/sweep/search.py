@@ -61,7 +61,7 @@ class Search:
         if len(set(objectives or ())) < len(objectives or ()):
             raise ValueError(f"sweep.search.objectives={objectives}: name each once")
         for name in objectives or ():
-            if "/" not in name and name not in COSTS:
+            if name not in COSTS and not name.startswith(("best/", "test/")):
                 # check.nearest asks for more likeness, and finds no flops_per_token in flops
                 near = difflib.get_close_matches(name, COSTS, n=1, cutoff=0.5)
                 hint = f"did you mean {near[0]}? " if near else ""

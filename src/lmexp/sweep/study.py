@@ -55,19 +55,28 @@ class Study:
         space: Sequence[Dimension],
     ) -> None:
         import optuna
+        from sqlalchemy.exc import DatabaseError
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna = optuna
         self._settings, self.objectives = settings, objectives
         self._distributions = {dimension.key: _distribution(dimension) for dimension in space}
         self._space = {dimension.key: dimension for dimension in space}
-        self._study = optuna.create_study(
-            storage=f"sqlite:///{(sweep / DATABASE).resolve()}",
-            study_name=name,
-            directions=[objective.direction for objective in objectives],
-            pruner=_pruner(settings),
-            load_if_exists=True,
-        )
+        self._database = (sweep / DATABASE).resolve()
+        try:
+            self._study = optuna.create_study(
+                storage=f"sqlite:///{self._database}",
+                study_name=name,
+                directions=[objective.direction for objective in objectives],
+                pruner=_pruner(settings),
+                load_if_exists=True,
+            )
+        except (optuna.exceptions.StorageInternalError, DatabaseError) as error:
+            why = str(error.__cause__ or error).splitlines()[0]
+            raise ValueError(
+                f"{self._database} cannot be read ({why}): put the file back, or launch another "
+                "search"
+            ) from None
         self._sizes: dict[int, int] = {}  # trial -> bytes of its record at the last look
 
     def ask(self) -> tuple[int, list[str]]:
@@ -126,6 +135,22 @@ class Study:
         for trial in self._study.get_trials(deepcopy=False):
             if not trial.state.is_finished() and trial.number not in known:
                 self._study.tell(trial.number, state=self._optuna.trial.TrialState.FAIL)
+
+    def check(self, known: Sequence[int]) -> None:
+        """Refuse a database that is not the one of these trials.
+
+        Args:
+            known: numbers of trials that have become jobs.
+
+        Raises:
+            ValueError: it has forgotten some.
+        """
+        count = len(self._study.get_trials(deepcopy=False))
+        if max(known, default=-1) >= count:
+            raise ValueError(
+                f"{self._database} knows {count} trials, and the sweep {max(known) + 1}: put the "
+                "file back, or launch another search"
+            )
 
     def _frozen(self, number: int) -> Any:
         return self._study.get_trials(deepcopy=False)[number]
