@@ -132,6 +132,7 @@ def test_plan_counts_pairs(run, capsys):
     assert "8 pairs at most, 7 pairs on average" in out  # 43 or 44 in 6 steps
 
 
+@pytest.mark.slow
 def test_any_pairs_can_be_matched(tmp_path):
     (tmp_path / "pairs.tsv").write_text("".join(f"went {n}\tOslo {n}\n" for n in range(60)))
     asked = ["data=parallel", "task=text_pairs", f"data.train={tmp_path / 'pairs.tsv'}"]

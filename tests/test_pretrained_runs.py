@@ -104,6 +104,7 @@ def test_another_run_begins_with_the_weights_of_one(runs, tmp_path, capsys):
     assert "new: nothing; left: nothing" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_ranks_begin_with_the_pretrained_weights(tmp_path):
     model = save_tiny(tmp_path / "gpt2", "gpt2")
     still = ["optimizer.lr=1.0e-12", "trainer.devices=2", "data.batch_size=4"]

@@ -77,7 +77,6 @@ def overrides(model: str, text: Path, folder: Path) -> list[str]:
 
 
 QUICK = [  # the suite of faults has every moment, of every task
-    ("transformer", "inside an accumulation window"),
     ("transformer", "in a sample"),
     ("transformer", "while saving"),
     ("lstm", "inside an accumulation window"),
@@ -104,7 +103,7 @@ def test_killed_and_resumed_is_bitwise_the_uninterrupted_run(model, moment, text
     [
         ("inside an accumulation window", 15),  # which micro-batch 30 belongs to
         pytest.param("in a validation", 16, marks=pytest.mark.slow),
-        ("in a validation of the second epoch", 24),
+        pytest.param("in a validation of the second epoch", 24, marks=pytest.mark.slow),
     ],
 )
 def test_sigterm_saves_exits_143_and_the_resumed_run_is_the_same(moment, step, text, tmp_path):

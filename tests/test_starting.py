@@ -203,6 +203,7 @@ def test_it_is_resumed_when_the_old_run_is_gone(folder, tmp_path, capsys):
     assert load(tmp_path / "cut" / "checkpoints" / "last.ckpt").step == 4
 
 
+@pytest.mark.slow
 def test_two_ranks_begin_with_the_same_weights(folder, tmp_path):
     asked = begun(folder, f"init_from={folder / 'causal'}", "task.sample_tokens=0")
     still = [*asked, "optimizer.lr=1.0e-12", "trainer.max_steps=2"]

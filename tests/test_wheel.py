@@ -126,6 +126,7 @@ def test_train_help_of_the_wheel_names_models_and_data(installed, tmp_path):
     assert "python_docs" in text
 
 
+@pytest.mark.slow
 def test_plan_of_the_wheel_leaves_no_run_behind(installed, tmp_path):
     text = run(installed, "lmexp", "plan", "model=lstm", *QUICK, cwd=tmp_path)
 
@@ -159,6 +160,7 @@ def test_readmes_architecture_trains_survives_a_kill_and_is_used(installed, own_
     assert printed[1].strip()
 
 
+@pytest.mark.slow
 def test_readmes_architecture_loads_in_python(installed, own_architecture):
     options = [*QUICK, "trainer.max_steps=2", "--config-dir", "my_conf", "--allow-targets", "conv"]
     run(installed, "lmexp", "train", "model=conv", *options, cwd=own_architecture)
