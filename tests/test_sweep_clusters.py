@@ -125,6 +125,7 @@ def test_a_job_that_died_with_its_machine_is_a_killed_one(remote, tmp_path):
         ("submitit, slurm: OUT_OF_MEMORY", "out of memory"),
         ("Ray: Task was killed due to the node running low on memory.", "out of memory"),
         ("submitit, slurm: TIMEOUT: slurmstepd: CANCELLED DUE TO TIME LIMIT", "too long"),
+        ("Ray: ConnectionError: connect timeout=10", "error"),
         ("submitit, slurm: CANCELLED", "killed"),
         ("Ray: The worker died unexpectedly while executing this task.", "killed"),
         ("Ray: ModuleNotFoundError: No module named 'lmexp'", "error"),

@@ -139,6 +139,9 @@ def test_a_sweep_whose_frozen_code_was_edited_is_not_gone_on_with(sweep):
     manifest = Manifest.read(sweep)
     manifest.code_hash = code.hash_of(sweep / "code")
     manifest.write()
+    (sweep / "code" / ".nfs0001").touch()  # which nobody has edited
+    assert resume(sweep) == 0
+
     (sweep / "code" / "lmexp.py").touch()
 
     with pytest.raises(ValueError, match="/code has been edited since the launch"):

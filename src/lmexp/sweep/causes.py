@@ -71,7 +71,7 @@ def of_cluster(said: str) -> str:
     """
     if is_of_memory(said):
         return OUT_OF_MEMORY
-    if "timeout" in said.lower():
+    if "TIMEOUT" in said:  # Slurm's state; a library's own timeout is an error as any other
         return TOO_LONG
     return KILLED if any(words in said.lower() for words in _OF_A_KILL) else ERROR
 

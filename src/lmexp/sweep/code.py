@@ -178,7 +178,9 @@ def hash_of(code: Path) -> str:
 
 
 def _files(code: Path) -> Iterable[Path]:
-    return sorted(file for file in code.rglob("*") if file.is_file() and file.suffix != ".pyc")
+    """What was copied; file systems and interpreters leave files of their own beside it."""
+    found = (file for file in code.rglob("*") if file.is_file() and file.suffix != ".pyc")
+    return sorted(file for file in found if not file.name.startswith("."))
 
 
 def python(folder: Path) -> list[str]:
