@@ -9,10 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from labelled_runs import classifier, tagger, write_labelled, write_tagged
 
+from lmexp.__main__ import main
+from lmexp.recipe import composition
 from lmexp.sweep import causes, code, watch
 from lmexp.sweep.command import newest_sweep
-from lmexp.sweep.earlier import Taken, take_over
+from lmexp.sweep.earlier import Taken, on_data_of, take_over
 from lmexp.sweep.manifest import Job, Manifest, read_job, recipe_hash
 from lmexp.sweep.names import folder_name, grouped
 from lmexp.sweep.watch import Task, Watch
@@ -231,6 +234,24 @@ def test_what_an_earlier_sweep_finished_on_equal_code_and_data_is_taken_over(
         assert later.folder_of(taken).resolve() == tmp_path / "1" / "0"
     else:
         assert (taken.taken_from, taken.status) == (None, "waiting")
+
+
+@pytest.mark.parametrize(
+    ("write", "typed", "changed"),
+    [(write_labelled, classifier, "test.jsonl"), (write_tagged, tagger, "val.txt")],
+)
+def test_data_are_known_again_before_there_is_a_tokenizer(write, typed, changed, tmp_path):
+    """Labelled data number their labels with the tokenizer; neither is needed for a hash."""
+    write(tmp_path)
+    words = typed(tmp_path, "tokenizer=word", "trainer.max_steps=1")
+    assert main(["train", *words, f"hydra.run.dir={tmp_path / 'run'}"]) == 0
+
+    is_on_these_data = on_data_of([composition(words)])
+    assert is_on_these_data(0, tmp_path / "run")
+
+    file = tmp_path / changed
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-3]))
+    assert not on_data_of([composition(words)])(0, tmp_path / "run")
 
 
 def test_names_of_folders_are_cut_by_bytes_and_at_characters():

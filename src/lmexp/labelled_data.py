@@ -110,7 +110,7 @@ class LabelledDataModule(Buckets, lightning.LightningDataModule):
         Args:
             fit: False keeps the tokenizer that was given (a checkpoint's); labels are numbered
                 anew where it has none.
-            splits: those that will be read.
+            splits: those that will be read; of none, data_hash alone is asked for.
             data_hash: of the examples that a run began with; None for a new run.
             announce: told what takes long, every ten seconds.
 
@@ -125,7 +125,7 @@ class LabelledDataModule(Buckets, lightning.LightningDataModule):
                 "ones back, or begin a new run without resume="
             )
         preparation = LabelledPreparation(self.corpus, self.form, self.data_hash, announce)
-        if fit or not isinstance(self.tokenizer, LabelledTokenizer):
+        if fit or (splits and not isinstance(self.tokenizer, LabelledTokenizer)):
             self.tokenizer = preparation.tokenizer(self.tokenizer, fit=fit)
         for split in splits:
             self._stores[split] = preparation.store(split, self.tokenizer)
