@@ -116,6 +116,8 @@ def test_a_launch_that_ends_before_its_jobs_begin_leaves_nothing(number, tmp_pat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(planning, "_build_sizes", lambda _: None)  # which takes seconds
     monkeypatch.setattr(launching, "freeze_code", interrupted)
+    # A shell ignores it for what it runs in the background, and the sweep would then train.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     try:
         status = main(["train", "-m", "seed=1,2"])
