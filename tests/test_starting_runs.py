@@ -49,6 +49,16 @@ def test_what_needs_no_torch_imports_none(typed):
     assert imported(*typed.split()).isdisjoint({"torch", "lightning", "transformers", "wandb"})
 
 
+def test_another_python_than_the_one_of_the_install_is_told_so_in_a_line():
+    bare = [sys.executable, "-I", "-S"]  # of what is installed it sees nothing
+
+    done = subprocess.run([*bare, TRAIN, "--help"], capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"train.py: {sys.executable} has no lmexp: `make setup` once")
+    assert done.stderr.count("\n") == 1
+
+
 def test_help_takes_less_than_a_second():
     seconds = []
     for _ in range(3):
