@@ -100,6 +100,7 @@ def test_ranks_share_out_the_micro_batches_of_a_step(lanes, monkeypatch):
     assert ids(alone) == [ids(shared[0])[0], ids(shared[1])[0]]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2:UserWarning")  # on one core
 def test_worker_processes_give_the_same_steps():
     alone = steps(prepared(), 5)
 

@@ -77,9 +77,7 @@ def overrides(model: str, text: Path, folder: Path) -> list[str]:
 
 
 QUICK = [  # the suite of faults has every moment, of every task
-    ("transformer", "in a sample"),
     ("transformer", "while saving"),
-    ("lstm", "inside an accumulation window"),
 ]
 CASES = [(model, moment) for model in SIZES for moment in MOMENTS]
 

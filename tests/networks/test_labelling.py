@@ -105,6 +105,8 @@ def test_four_examples_can_be_memorised(name, kind):
         sums, _ = task.sums(batch, None)
         (sums.objective / sums.tokens).backward()
         optimizer.step()
+        if sums.objective / sums.tokens < 0.05:
+            break
 
     scores = task.eval().network(batch)
     if kind.startswith("tags"):
