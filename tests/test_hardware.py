@@ -30,7 +30,7 @@ def machine(monkeypatch):
 def measured(monkeypatch):
     """Devices and dtypes that were measured; nothing is multiplied."""
     calls = []
-    monkeypatch.setattr(hardware, "_measured_flops", lambda *call: calls.append(call) or 1.0)
+    monkeypatch.setattr(hardware, "_measured_flops", lambda *call: calls.append(call[:2]) or 1.0)
     return calls
 
 
@@ -189,7 +189,21 @@ def test_processes_on_a_cpu_share_the_peak_of_its_cores(
 
 def test_measuring_leaves_the_random_numbers_alone():
     before = torch.get_rng_state()
+    hardware._measured_flops.cache_clear()
 
-    assert hardware._measured_flops("cpu", torch.float32) > 1e9
+    assert hardware._measured_flops("cpu", torch.float32, torch.get_num_threads()) > 1e9
 
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_process_measures_once_for_each_number_of_threads(monkeypatch):
+    hardware._measured_flops.cache_clear()
+    run = Hardware("cpu", 1, "32-true", "")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    first = peak_flops(run)
+    assert peak_flops(run) == first
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    peak_flops(run)
+
+    assert hardware._measured_flops.cache_info()[:2] == (1, 2)  # known, measured

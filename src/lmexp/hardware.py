@@ -3,6 +3,7 @@
 Every choice is returned with its reason, for the summary at the start of a run.
 """
 
+import functools
 import re
 import time
 from dataclasses import dataclass
@@ -160,7 +161,7 @@ def peak_flops(hardware: Hardware) -> float:
         listed = _PEAK_16_BITS.get(torch.cuda.get_device_name(0))
         if listed is not None:
             return listed
-    return _measured_flops(hardware.accelerator, dtype)
+    return _measured_flops(hardware.accelerator, dtype, torch.get_num_threads())
 
 
 def peak_flops_of_all(hardware: Hardware) -> float:
@@ -171,8 +172,12 @@ def peak_flops_of_all(hardware: Hardware) -> float:
     return shares * peak_flops(hardware)
 
 
-def _measured_flops(device: str, dtype: torch.dtype) -> float:
-    """FLOP/s of products of two square matrices; takes less than a second."""
+@functools.cache
+def _measured_flops(device: str, dtype: torch.dtype, threads: int) -> float:
+    """FLOP/s of products of two square matrices on so many threads of torch.
+
+    Takes less than a second, once in a process.
+    """
     width, products = _MEASURED[device]
     numbers = torch.linspace(-1.0, 1.0, width * width, device=device)  # leaves the generators alone
     left = numbers.view(width, width).to(dtype)

@@ -88,7 +88,7 @@ def _run(command, faults) -> int:
     from lmexp import hardware, launch_ranks
     from lmexp.__main__ import main
 
-    hardware._measured_flops = lambda device, dtype: 1e11
+    hardware._measured_flops = lambda device, dtype, threads: 1e11
     rank = os.environ.get("RANK", "launcher")
     for whom, what, *arguments in faults:
         if whom in (rank, "all"):
