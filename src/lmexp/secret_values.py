@@ -18,6 +18,8 @@ _KEY = re.compile(  # not unk_token and the like, of tokenizers
 _USER_INFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/?#\s'\"]+@")
 _ENVIRONMENT = re.compile(r"\$\{oc\.env:\s*([^,}]*)")
 
+Variables = list[tuple[str, str]]  # of the environment: name, value
+
 
 class SecretError(ValueError):
     """A recipe holds a secret; the message does not."""
@@ -34,8 +36,9 @@ def refuse_secrets(values: Any, where: Callable[[str], str], key: str = "") -> N
     Raises:
         SecretError: naming file and key, not the value.
     """
+    variables = _variables()
     for name, value in _strings(values, key):
-        complaint = _complaint(name, value)
+        complaint = _complaint(name, value, variables)
         if complaint is not None:
             raise SecretError(f"{where(name)}: {name} {complaint}")
 
@@ -51,7 +54,7 @@ def _strings(value: Any, key: str) -> Iterator[tuple[str, str]]:
         yield key, str(value)
 
 
-def _complaint(key: str, value: str) -> str | None:
+def _complaint(key: str, value: str, variables: Variables) -> str | None:
     if read := _ENVIRONMENT.search(value):
         return (
             f"is read from the environment ({read[1]}), and a recipe says itself what is trained: "
@@ -63,7 +66,7 @@ def _complaint(key: str, value: str) -> str | None:
             "has a user or a password in its URL, which would be written into the run's files: "
             "leave them out of it and put them into ~/.netrc, where libraries look"
         )
-    if (name := variable_in(value)) is not None:
+    if (name := _held(value, variables)) is not None:
         return (
             f"holds the value of ${name}, a secret, which would be written into the run's files: "
             "leave it out, and let the class that needs it read os.environ"
@@ -83,7 +86,7 @@ def is_secret_name(key: str) -> bool:
 
 def variable_in(text: str) -> str | None:
     """The environment variable named like a secret whose value stands in the text; or None."""
-    return next((name for name, value in _variables() if value in text), None)
+    return _held(text, _variables())
 
 
 def hidden(text: str) -> str:
@@ -93,7 +96,11 @@ def hidden(text: str) -> str:
     return _USER_INFO.sub(r"\1***@", text)
 
 
-def _variables() -> list[tuple[str, str]]:
+def _held(text: str, variables: Variables) -> str | None:
+    return next((name for name, value in variables if value in text), None)
+
+
+def _variables() -> Variables:
     """Environment variables that are named like secrets, the longest value first."""
     found = [
         (name, value)
