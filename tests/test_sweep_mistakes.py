@@ -117,12 +117,14 @@ def test_a_launch_that_ends_before_its_jobs_begin_leaves_nothing(number, tmp_pat
     monkeypatch.setattr(planning, "_build_sizes", lambda _: None)  # which takes seconds
     monkeypatch.setattr(launching, "freeze_code", interrupted)
     # A shell ignores it for what it runs in the background, and the sweep would then train.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     try:
         status = main(["train", "-m", "seed=1,2"])
     except SystemExit as ended:
         status = ended.code
+    finally:
+        signal.signal(signal.SIGINT, before)
 
     assert status == 128 + number
     assert not list(tmp_path.glob("logs/sweeps/*/*"))
