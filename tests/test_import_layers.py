@@ -73,6 +73,7 @@ ALLOWED = {  # part -> parts of lmexp that it may import; a part not named here:
     "losses": set(),
     "nested": set(),
     "metrics": set(),
+    "breakdown": set(),
     "collate": {"packing", "batch_plan", "masking", "pair_plan", "segment_plan", "tokenizers"},
     "text_scores": set(),
     "label_scores": set(),

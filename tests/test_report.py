@@ -69,6 +69,16 @@ def test_the_end_of_a_finished_run_names_best_test_speed_sample_and_what_next():
     assert "train/loss" not in text
 
 
+def test_the_end_of_a_run_that_broke_down_says_so_and_what_to_try():
+    out = console()
+    found = {"breakdown/step": 1400, "breakdown/lowest": 0.45, "breakdown/highest": 0.674}
+
+    print_end({"status": "finished", **found}, Path("logs/runs/a"), console=out)
+
+    text = " ".join(printed(out).split())
+    assert "broke down the training loss rose from 0.45 to 0.674 after step 1,400; try" in text
+
+
 def test_the_end_of_a_run_on_pairs_names_translate():
     out = console()
 

@@ -17,6 +17,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
+from lmexp.breakdown import REMEDY, Breakdown
 from lmexp.text_kinds import use_of
 
 REFRESH_SECONDS = 0.5  # a refresh takes about a millisecond of the training thread
@@ -191,7 +192,8 @@ def print_end(summary: Mapping[str, Any], folder: Path, *, console: Console | No
 
     Args:
         summary: as in summary.json (docs/record.md). Shown are `status`, `step`, `best/…`,
-            `test/…`, `tokens_per_second`, `seconds` and `sample`, each where it is there.
+            `test/…`, `tokens_per_second`, `seconds`, `breakdown/…` and `sample`, each where it is
+            there.
         folder: the run folder.
         console: where to; stdout if None.
     """
@@ -214,6 +216,8 @@ def print_end(summary: Mapping[str, Any], folder: Path, *, console: Console | No
         table.add_row("speed", f"{summary['tokens_per_second']:,.0f} tokens/s")
     if "seconds" in summary:
         table.add_row("time", duration(summary["seconds"]))
+    if found := Breakdown.of(summary):
+        table.add_row("broke down", Text(f"{found.told()}; {REMEDY}"))
     if summary.get("sample"):
         table.add_row("sample", Text(str(summary["sample"])))
     table.add_row("run", Text(str(folder)))

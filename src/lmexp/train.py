@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lmexp.breakdown import find_breakdown
 from lmexp.budget import asked_of
 from lmexp.callbacks import Recorder, Segments
 from lmexp.cpu import cure_allocator
@@ -18,7 +19,7 @@ from lmexp.networks.flops import flops_per_token
 from lmexp.parts import Parts, Recipe, assemble, start_facts, use_hardware
 from lmexp.ranks import Ranks, is_lost, is_of_communication, join, leave
 from lmexp.record import NoRecord, Record, environment, write_environment
-from lmexp.record_files import SUMMARY
+from lmexp.record_files import SUMMARY, read_figure
 from lmexp.report import NoProgress, Progress, print_end, print_start
 from lmexp.stopping import Ballot, Signals, Stopper, Terminated
 from lmexp.targets import build
@@ -155,6 +156,9 @@ def _train(parts: Parts, record: Record | NoRecord, signals: Signals) -> int:
         record.close("failed")
         return 1
     record.summary({**summary, **stopper.ending()})
+    if parts.ranks.is_first:
+        found = find_breakdown(read_figure(parts.folder, "train/loss"))
+        record.summary({} if found is None else found.facts())
     ended = record.close("finished")
     if parts.ranks.is_first:
         print_end(ended, parts.folder)

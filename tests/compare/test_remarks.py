@@ -70,3 +70,18 @@ def test_of_many_runs_that_failed_in_other_ways_six_are_named(here):
         "cells/5 is left out: failed (error: no 5)",
         "others are left out: failed, of 3 more causes",
     ]
+
+
+def test_a_group_whose_trainings_broke_down_is_named(here):
+    broken = {"breakdown/step": 400, "breakdown/lowest": 0.45, "breakdown/highest": 0.674}
+    for seed in (1, 2, 3):
+        make_run(here / f"runs/a{seed}", {"test/loss": 1.0}, own_recipe=recipe(seed))
+        own = recipe(seed, optimizer__lr=0.1)
+        summary = broken if seed > 1 else {}
+        make_run(here / f"runs/b{seed}", {"test/loss": 2.0}, own_recipe=own, summary=summary)
+
+    (found,) = remarks(result("runs"), "broke down")
+
+    assert "optimizer.lr=0.1: 2 of 3 trainings broke down (seed 2: " in found
+    assert "rose from 0.45 to 0.674 after step 400" in found
+    assert "try a lower optimizer.lr or more schedule.warmup_steps" in found

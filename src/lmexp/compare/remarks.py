@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lmexp.breakdown import REMEDY, Breakdown
 from lmexp.compare import guard
 from lmexp.compare.baselines import Part
 from lmexp.compare.groups import Group, other_differences
@@ -75,6 +76,21 @@ def _told(value: Any) -> str:
     return f"{text[:12]}…" if len(text) >= 32 and text.isalnum() else text
 
 
+def _breakdowns(groups: Sequence[Group]) -> list[str]:
+    """Which groups have runs that lost again what they had learnt: of those no figure says much."""
+    remarks = []
+    for group in groups:
+        found = [(run, own) for run in group.runs if (own := Breakdown.of(run.summary))]
+        if found:
+            run, own = found[0]
+            remarks.append(
+                f"{group.name}: {len(found)} of {len(group.runs)} trainings broke down (seed "
+                f"{run.seed}: {own.told()}), so that figures are those of a checkpoint before that "
+                f"or of what was left: they say little of the group; {REMEDY}"
+            )
+    return remarks
+
+
 def cautions(groups: Sequence[Group], scored: Mapping[int, Scored]) -> list[str]:
     """What does not forbid a comparison, but has to be known.
 
@@ -86,6 +102,7 @@ def cautions(groups: Sequence[Group], scored: Mapping[int, Scored]) -> list[str]
     for count, what in FEW_SEEDS.items():
         if few := [group.name for group in groups if len(group.runs) == count]:
             remarks.append(f"{listed(few)}: {what}")
+    remarks.extend(_breakdowns(groups))
     for field in guard.OF_ALL_FIGURES:
         known = [scored[id(run)].signature.get(field) for group in groups for run in group.runs]
         values = dict.fromkeys(str(value) for value in known if value is not None)
