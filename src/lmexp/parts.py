@@ -233,12 +233,15 @@ def start_facts(
     left = (parts.total_steps - parts.task.steps_done) * parts.data.tokens_per_step
     seconds = expected_seconds(left * cost["flops_per_token"], cost["peak_flops"])
     limit = time_limit(parts.settings.max_time, parts.recipe["budget"]["minutes"])
+    optimizer = parts.recipe["optimizer"]
     lines = {
         "run": str(parts.folder),
         "goes on after": f"step {parts.task.steps_done:,}" if parts.saved is not None else None,
         "model": f"{parts.recipe['model']['_target_']}, {cost['parameters']:,} parameters",
         "trained": _trained(parts.task.network),
         "task": parts.recipe["task"]["_target_"],
+        "optimizer": f"{optimizer['_target_']}, lr {optimizer['lr']:g}, by "
+        f"{parts.recipe['schedule']['_target_']}",
         "data": f"{facts['source']}: {train['tokens']:,} tokens to train on",
         "dropped or changed": dropped or "nothing",
         "lines also in train": shared,
