@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lmexp import tokenizers
+from lmexp.breakdown import Breakdown
 from lmexp.cache import cache_folder
 from lmexp.packing import TokenStore
 from lmexp.recipe import main
@@ -87,3 +88,14 @@ def test_bert_restores_words_and_tells_pairs_apart(data_folder, tmp_path):
     # chance is 0.5, of a thousand pairs and more with a standard deviation of at most 0.016
     assert summary["test/tokens"] > 0.15 * 1_000 * 50
     assert summary["test/pair_accuracy"] > 0.5 + 5 * 0.016
+
+
+@pytest.mark.parametrize("model", ["bert", "bert_tiny", "bert_modern"])
+def test_bert_from_nothing_does_not_break_down_at_its_own_rate(model, data_folder, tmp_path):
+    data_folder("sst2")
+
+    summary = run(tmp_path / "run", f"model={model}", "data=sst2", "trainer.max_steps=800")
+
+    assert Breakdown.of(summary) is None
+    # a naive Bayes of words has 0.818 (Socher et al. 2013, table 1), guessing 0.5
+    assert summary["val/accuracy"] > 0.7
