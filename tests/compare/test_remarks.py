@@ -82,6 +82,6 @@ def test_a_group_whose_trainings_broke_down_is_named(here):
 
     (found,) = remarks(result("runs"), "broke down")
 
-    assert "optimizer.lr=0.1: 2 of 3 trainings broke down (seed 2: " in found
+    assert "trainings of optimizer.lr=0.1 (2 of 3) broke down, in the first " in found
     assert "rose from 0.45 to 0.674 after step 400" in found
     assert "try a lower optimizer.lr or more schedule.warmup_steps" in found

@@ -77,18 +77,23 @@ def _told(value: Any) -> str:
 
 
 def _breakdowns(groups: Sequence[Group]) -> list[str]:
-    """Which groups have runs that lost again what they had learnt: of those no figure says much."""
-    remarks = []
-    for group in groups:
-        found = [(run, own) for run in group.runs if (own := Breakdown.of(run.summary))]
-        if found:
-            run, own = found[0]
-            remarks.append(
-                f"{group.name}: {len(found)} of {len(group.runs)} trainings broke down (seed "
-                f"{run.seed}: {own.told()}), so that figures are those of a checkpoint before that "
-                f"or of what was left: they say little of the group; {REMEDY}"
-            )
-    return remarks
+    """Which groups have runs that lost again what they had learnt: their figures say little."""
+    found = {
+        group.name: [own for run in group.runs if (own := Breakdown.of(run.summary))]
+        for group in groups
+    }
+    names = [
+        f"{group.name} ({len(found[group.name])} of {len(group.runs)})"
+        for group in groups
+        if found[group.name]
+    ]
+    if not names:
+        return []
+    first = next(own for of_group in found.values() for own in of_group)
+    return [
+        f"trainings of {listed(names)} broke down, in the first {first.told()}: their figures are "
+        f"those of a checkpoint before that, or of what was left, and say little; {REMEDY}"
+    ]
 
 
 def cautions(groups: Sequence[Group], scored: Mapping[int, Scored]) -> list[str]:
