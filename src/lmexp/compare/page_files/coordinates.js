@@ -22,7 +22,7 @@ function keyAxis(key, top, bottom) {
 function drawCoordinates() {
   const place = byId("coordinates");
   const width = Math.max(place.clientWidth, 420);
-  const [top, bottom, left, right] = [40, HEIGHT - 18, 70, width - 90];
+  const [top, bottom, left, right] = [40, HEIGHT - 18, 120, width - 90];
   const axes = DATA.keys.map((key) => keyAxis(key, top, bottom));
   const figures = GROUPS.flatMap((group) => group.figures);
   const [low, high] = [least(figures), greatest(figures)];
