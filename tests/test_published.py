@@ -91,10 +91,12 @@ def test_bert_restores_words_and_tells_pairs_apart(data_folder, tmp_path):
 
 
 @pytest.mark.parametrize("model", ["bert", "bert_tiny", "bert_modern"])
-def test_bert_from_nothing_does_not_break_down_at_its_own_rate(model, data_folder, tmp_path):
+def test_bert_learns_from_nothing_at_its_own_rate(model, data_folder, tmp_path):
     data_folder("sst2")
 
-    summary = run(tmp_path / "run", f"model={model}", "data=sst2", "trainer.max_steps=800")
+    # without warm-up: with it, rates that break it down do so later, in some seeds alone
+    overrides = [f"model={model}", "data=sst2", "schedule=constant", "trainer.max_steps=800"]
+    summary = run(tmp_path / "run", *overrides)
 
     assert Breakdown.of(summary) is None
     # a naive Bayes of words has 0.818 (Socher et al. 2013, table 1), guessing 0.5
