@@ -97,6 +97,12 @@ IN_FILES = {
         "my_conf/experiment/bad.yaml: there is no model=lsmt",
         "'lstm'?",
     ),
+    "key for another task in a file": in_file(
+        "data",
+        f"{GLOBAL}defaults: [wikitext2, _self_]\neval: {{metrics: [bleu]}}\n",
+        "my_conf/data/bad.yaml: eval.metrics: EvalWindows takes no 'metrics'.",
+        "'~eval.metrics' on the command line takes it out",
+    ),
     "target in a file": in_file(
         "model",
         "_target_: my_nets.Encoder\nwidth: 3\n",

@@ -141,3 +141,12 @@ def test_any_pairs_can_be_matched(tmp_path):
     assert train([*SIZES, *asked, f"hydra.run.dir={tmp_path / 'run'}"]) == 0
 
     assert "test/recall_at_10" in json.loads((tmp_path / "run" / "summary.json").read_text())
+
+
+def test_sets_that_score_texts_say_how_they_are_matched(tmp_path, capsys):
+    asked = ["data=dates", "task=text_pairs", "trainer=debug", "logger=none"]
+    asked += ["trainer.max_steps=1", f"hydra.run.dir={tmp_path / 'run'}"]
+    assert train([*SIZES, *asked]) == 2
+    assert "'~eval.metrics' on the command line takes it out" in capsys.readouterr().err
+
+    assert train([*SIZES, *asked, "~eval.metrics"]) == 0

@@ -125,6 +125,11 @@ class _Checker:
             return key
         return f"{key}={written(value)}"
 
+    def without(self, key: str) -> str:
+        """How to do without a key that a chosen file sets, not the user."""
+        is_of_file = self.origins.layers and self.origins.where(key) != COMMAND_LINE
+        return f" '~{key}' on the command line takes it out." if is_of_file else ""
+
     def section(self, section: Any, path: str) -> Target:
         """One section with a `_target_`, and those within it."""
         if not isinstance(section, Mapping) or not isinstance(section.get("_target_"), str):
@@ -182,7 +187,7 @@ class _Checker:
                 self.refuse(
                     key,
                     f"{self.assigned(key, value)}: {target.name} takes no '{name}'{near or '.'} "
-                    f"It takes {', '.join(known)}.",
+                    f"It takes {', '.join(known)}.{'' if near else self.without(key)}",
                 )
             if name in known:
                 self.value(key, value, known[name])
