@@ -11,6 +11,7 @@ import yaml
 from lmexp.__main__ import main
 from lmexp.budget import Budget, asked_of, in_words, keep
 from lmexp.build import build_data, build_task
+from lmexp.compare.runs import find_runs
 from lmexp.networks.flops import flops_per_token
 from lmexp.recipe import compose
 from lmexp.run_folder import read_recipe
@@ -87,7 +88,10 @@ def test_both_ways_to_say_how_many_steps_are_refused():
     [
         ("budget.parameters=10", r"what comes nearest is model\.d_model=8 with"),
         ("budget.parameters=1e15", r"more than any memory holds: write at most 1e\+12"),
-        ("budget.tokens=31", r"budget\.tokens=31 is less than half of a step, which has 64 tokens"),
+        (
+            "budget.tokens=31",
+            r"budget\.tokens=31 is less than half of a step, which reads 64",
+        ),
         ("budget.flops=1", r"budget\.flops=1 is less than half of a step"),
     ],
 )
@@ -165,3 +169,36 @@ def test_a_budget_that_is_not_set_is_not_spoken_of():
 def test_a_budget_below_nothing_is_refused(capsys):
     assert main(["train", "budget.parameters=0"]) == 2
     assert "budget.parameters=0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "predicted"),
+    [
+        (["model=lstm", "data=labelled_text", "data.train=labels.tsv"], 1),
+        (["model=bert", "data=text", "data.files=text.txt", "data.pairs=null"], 0.15 * 64),
+    ],
+)
+def test_the_operations_of_a_run_are_those_of_all_that_it_reads(
+    typed, predicted, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    lines = [f"{'one two three ' * 20}{n}" for n in range(400)]
+    rows = [f"{line}\t{n % 2}" for n, line in enumerate(lines)]
+    Path("labels.tsv").write_text("\n".join(["text\tlabel", *rows]))
+    Path("text.txt").write_text("\n".join(lines))
+    typed = [*typed, "tokenizer=word", "data.max_length=64"]
+    typed += ["data.batch_size=40", "model.d_model=32", "trainer=debug"]
+    recipe = compose([*typed, "logger=none"])
+    data = build_data(recipe, build(recipe["tokenizer"]))
+    data.prepare()
+    network = build_task(recipe, data.vocab, None).network
+    encoder = flops_per_token(network.encoder, 64)
+    a_row = 64 * encoder + predicted * (flops_per_token(network, 64) - encoder)
+
+    asked = ["logger=none", f"budget.flops={10 * 40 * a_row}", "hydra.run.dir=run"]
+    assert main(["train", *typed, *asked]) == 0
+
+    (run,) = find_runs(["run"])
+    assert run.cost.steps == pytest.approx(10, abs=1)
+    assert run.cost.tokens == pytest.approx(10 * 40 * 64, rel=0.1)
+    assert run.cost.flops == pytest.approx(run.budgets["flops"], rel=0.1)

@@ -28,7 +28,7 @@ class Budget:
     Args:
         parameters: of the network in all, as near as widths allow.
         flops: operations of training in all, forward and backward (networks.flops).
-        tokens: to train on, those that are read again counted again.
+        tokens: read in training, those that are read again counted again; of pairs the target's.
         minutes: of training.
 
     Raises:
@@ -67,8 +67,8 @@ def keep(recipe: Recipe, data: Any, total_steps: int, allow_targets: tuple[str, 
         allow_targets: packages of the user's own.
 
     Raises:
-        ValueError: the architecture has no width that could be changed, or the data are not
-            counted in tokens.
+        ValueError: the architecture has no width that could be changed, or what is asked is less
+            than a step.
     """
     asked = {key: value for key, value in recipe.get("budget", {}).items() if key != "_target_"}
     budget = Budget(**asked)
@@ -78,20 +78,15 @@ def keep(recipe: Recipe, data: Any, total_steps: int, allow_targets: tuple[str, 
     if budget.tokens is None and budget.flops is None:
         return Budgeted(recipe, total_steps)
     tokens = budget.tokens
-    counted = getattr(data, "counted", "tokens")
-    if tokens is not None and counted != "tokens":
-        raise ValueError(
-            f"budget.tokens={tokens:g}: this data set counts {counted}: write trainer.max_steps=, "
-            "or budget.flops="
-        )
     if budget.flops is not None:
         tokens = budget.flops / _flops_per_token(recipe, data, allow_targets)
     assert tokens is not None
-    steps = round(tokens / data.tokens_per_step)
+    step = data.tokens_per_step * getattr(data, "reads_per_label", 1.0)
+    steps = round(tokens / step)
     if steps < 1:
         raise ValueError(
-            f"{_written(asked)} is less than half of a step, which has {data.tokens_per_step:,} "
-            f"{counted}: write more, or a smaller data.batch_size"
+            f"{_written(asked)} is less than half of a step, which reads {step:,.0f} tokens: "
+            "write more, or a smaller data.batch_size"
         )
     return Budgeted(recipe, steps)
 

@@ -74,7 +74,7 @@ class Recorder(Callback):
         progress: told of every step.
         segments: knows how long was waited for data.
         every: steps between two lines of training figures.
-        flops_per_token: of the network, forward and backward, for each that is predicted.
+        flops_per_token: of the network, forward and backward, for each that is read.
         peak_flops: of all devices, for the utilisation.
         scored: totals of the validation text.
         sample: puts out something from the network as it stands, or None for no samples.
@@ -181,10 +181,7 @@ class Recorder(Callback):
             "train/tokens_per_second": round(speed, 1),
             "train/step_seconds": self._seconds / self._steps,
             "train/data_wait_share": (self.segments.waited_seconds - self._waited) / self._seconds,
-            "train/flops_utilisation": speed
-            / task.reads_per_label
-            * self._flops_per_token
-            / self._peak_flops,
+            "train/flops_utilisation": speed * self._flops_per_token / self._peak_flops,
             "train/peak_memory_bytes": peak_memory_bytes(task.device),
         }
         if self._count:

@@ -231,6 +231,7 @@ def start_facts(
     dropped = {split: facts[split]["dropped"] for split in splits if facts[split]["dropped"]}
     shared = {split: facts[split]["lines_in_train"] for split in splits if split != "train"}
     left = (parts.total_steps - parts.task.steps_done) * parts.data.tokens_per_step
+    left *= parts.task.reads_per_label
     seconds = expected_seconds(left * cost["flops_per_token"], cost["peak_flops"])
     limit = time_limit(parts.settings.max_time, parts.recipe["budget"]["minutes"])
     optimizer = parts.recipe["optimizer"]

@@ -77,6 +77,8 @@ def _print_plan(recipe: Recipe, allow_targets: Sequence[str], *, reads_data: boo
         recipe, total = keep(recipe, data, total, tuple(allow_targets))
     with torch.device("meta"):
         network = build_task(recipe, vocab, None, allow_targets).network
+    if reads_data:
+        network.reads_per_label = getattr(data, "reads_per_label", 1.0)
     facts = {"run": recipe["name"], **_network_facts(recipe, network, data, reads_data)}
     if reads_data:
         facts |= _data_facts(data, total)
@@ -221,8 +223,8 @@ def _time_text(recipe: Recipe, network: Any, data: Any, total_steps: int, hardwa
     from lmexp.trainer import time_limit
 
     peak = peak_flops_of_all(hardware)
-    network.reads_per_label = getattr(data, "reads_per_label", 1.0)
-    flops = flops_per_token(network, data.row_length) * data.tokens_per_step * total_steps
+    read = data.tokens_per_step * network.reads_per_label * total_steps
+    flops = flops_per_token(network, data.row_length) * read
     limit = time_limit(recipe["trainer"]["max_time"], recipe["budget"]["minutes"])
     return (
         f"{expected_time(expected_seconds(flops, peak), limit)}: {USED_SHARE:.0%} of the "

@@ -4,7 +4,7 @@ from torch import nn
 
 
 def flops_per_token(network: nn.Module, length: int) -> int:
-    """Floating-point operations a token, forward and backward, matrix products alone.
+    """Floating-point operations a token read, forward and backward, matrix products alone.
 
     A weight of a matrix product costs one multiplication and one addition forward and twice that
     backward: 6 in all. Scores and mixing cost 4 D a token and token seen, thrice again; causal
@@ -12,8 +12,8 @@ def flops_per_token(network: nn.Module, length: int) -> int:
     Embeddings are looked up, not multiplied: they count as part of a tied output layer only.
 
     Of an encoder-decoder the count is that of a target token and of a source token together, as
-    for each token of a target whose source is as long. Of a masked language model, which says its
-    `reads_per_label`, it is that of a hidden token and of all that are read for it.
+    for each token of a target whose source is as long. Where fewer are predicted than read, which
+    the network's `reads_per_label` says, all but the encoder works on one token of so many.
 
     Args:
         network: any module; its linear and recurrent layers are counted, and attention: whatever
@@ -28,6 +28,7 @@ def flops_per_token(network: nn.Module, length: int) -> int:
             flops += 6 * sum(weight.numel() for weight in module.parameters() if weight.dim() == 2)
         flops += 3 * length * getattr(module, "pair_flops", 0)
     reads = getattr(network, "reads_per_label", 1.0)
-    if reads > 1:  # the encoder sees them all, the heads those that have a label
-        flops += round((reads - 1) * flops_per_token(network.get_submodule("encoder"), length))
+    if reads > 1:
+        encoder = flops_per_token(network.get_submodule("encoder"), length)
+        return encoder + round((flops - encoder) / reads)
     return flops
