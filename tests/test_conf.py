@@ -130,6 +130,13 @@ def test_a_data_set_overrides_the_task(my_conf):
     assert found["data"]["max_length"] == 48
 
 
+@pytest.mark.parametrize(("model", "rows"), [("transformer", (256, 16)), ("bert", (128, 32))])
+def test_a_text_is_read_in_rows_that_suit_the_task(model, rows):
+    data = composition([f"model={model}", "data=wikitext2"]).recipe["data"]
+
+    assert (data["max_length"], data["batch_size"]) == rows
+
+
 def test_an_experiment_beats_model_and_data_and_sets_the_seed(my_conf):
     found = recipe.compose(["experiment=own"], my_conf)
 

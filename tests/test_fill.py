@@ -135,6 +135,6 @@ def test_plan_says_what_a_step_hides(run, tmp_path, capsys):
     assert main(["plan", *own, "tokenizer=word", "data.max_length=16", "--find-lr"]) == 0
 
     said = capsys.readouterr().out
-    assert "16 sequences at most" in said
+    assert "32 sequences at most" in said
     assert "hidden tokens on average" in said
     assert "try optimizer.lr=" in said
