@@ -136,7 +136,7 @@ def test_plan_counts_pairs(run, capsys):
 def test_any_pairs_can_be_matched(tmp_path):
     (tmp_path / "pairs.tsv").write_text("".join(f"went {n}\tOslo {n}\n" for n in range(60)))
     asked = ["data=parallel", "task=text_pairs", f"data.train={tmp_path / 'pairs.tsv'}"]
-    asked += ["data.fields=[0,1]", "data.batch_tokens=256", "trainer=debug", "logger=none"]
+    asked += ["data.fields=[0,1]", "data.batch_size=8", "trainer=debug", "logger=none"]
 
     assert train([*SIZES, *asked, f"hydra.run.dir={tmp_path / 'run'}"]) == 0
 
