@@ -218,6 +218,7 @@ TOGETHER = {
     "no batch size": ("data.batch_size=null", "batch_tokens=null", "exactly one"),
     "batch below a sequence": ("data.batch_size=null data.batch_tokens=5", "try data.batch_tokens"),
     "too many parts": ("trainer.micro_batches=99", "micro_batches=99", "at most 8"),
+    "endless budget": ("budget.tokens=inf", "budget.tokens=", "less than 1000"),
     "no end": ("trainer.max_steps=null", "max_epochs=null", "exactly one"),
     "two ends": ("trainer.max_epochs=2", "also write trainer.max_steps=null"),
     "lanes without state": ("data.lanes=8", "data.lanes=8", "write data.lanes=null"),

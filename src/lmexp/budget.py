@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
-from annotated_types import Gt
+from annotated_types import Gt, Lt
 
 Recipe = Mapping[str, Any]
 LENGTHS = ("tokens", "flops")  # the budgets that decide the number of steps
@@ -28,7 +28,8 @@ class Budget:
     Args:
         parameters: of the network in all, as near as widths allow.
         flops: operations of training in all, forward and backward (networks.flops).
-        tokens: read in training, those that are read again counted again; of pairs the target's.
+        tokens: read in training, those that are read again counted again; of pairs the target's,
+            of pairs that are matched both sides'.
         minutes: of training.
 
     Raises:
@@ -36,8 +37,8 @@ class Budget:
     """
 
     parameters: Annotated[float, Gt(0)] | None = None
-    flops: Annotated[float, Gt(0)] | None = None
-    tokens: Annotated[float, Gt(0)] | None = None
+    flops: Annotated[float, Gt(0), Lt(1e30)] | None = None
+    tokens: Annotated[float, Gt(0), Lt(1e30)] | None = None
     minutes: Annotated[float, Gt(0)] | None = None
 
     def __post_init__(self) -> None:
@@ -77,16 +78,16 @@ def keep(recipe: Recipe, data: Any, total_steps: int, allow_targets: tuple[str, 
         recipe = _sized(recipe, budget.parameters, count)
     if budget.tokens is None and budget.flops is None:
         return Budgeted(recipe, total_steps)
-    tokens = budget.tokens
-    if budget.flops is not None:
-        tokens = budget.flops / _flops_per_token(recipe, data, allow_targets)
-    assert tokens is not None
     step = data.tokens_per_step * getattr(data, "reads_per_label", 1.0)
-    steps = round(tokens / step)
+    if budget.flops is not None:
+        step *= _flops_per_token(recipe, data, allow_targets)
+    length = budget.tokens or budget.flops
+    assert length is not None
+    steps = round(length / step)
     if steps < 1:
         raise ValueError(
-            f"{_written(asked)} is less than half of a step, which reads {step:,.0f} tokens: "
-            "write more, or a smaller data.batch_size"
+            f"{_written(asked)} is less than half of a step, which takes {step:,.0f}: write more, "
+            "or smaller steps by data.batch_size or data.batch_tokens"
         )
     return Budgeted(recipe, steps)
 

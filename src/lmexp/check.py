@@ -125,10 +125,14 @@ class _Checker:
             return key
         return f"{key}={written(value)}"
 
-    def without(self, key: str) -> str:
-        """How to do without a key that a chosen file sets, not the user."""
-        is_of_file = self.origins.layers and self.origins.where(key) != COMMAND_LINE
-        return f" '~{key}' on the command line takes it out." if is_of_file else ""
+    def without(self, key: str, value: Any) -> str:
+        """How to do without a key that a chosen file sets, not the user.
+
+        Hydra deletes none that is null.
+        """
+        if value is None or not self.origins.layers or self.origins.where(key) == COMMAND_LINE:
+            return ""
+        return f" '~{key}' on the command line takes it out."
 
     def section(self, section: Any, path: str) -> Target:
         """One section with a `_target_`, and those within it."""
@@ -187,7 +191,7 @@ class _Checker:
                 self.refuse(
                     key,
                     f"{self.assigned(key, value)}: {target.name} takes no '{name}'{near or '.'} "
-                    f"It takes {', '.join(known)}.{'' if near else self.without(key)}",
+                    f"It takes {', '.join(known)}.{'' if near else self.without(key, value)}",
                 )
             if name in known:
                 self.value(key, value, known[name])
